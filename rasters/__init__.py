@@ -1,0 +1,1 @@
+"""Georeferenced images in and out, chip data sets, and simulated scenes."""

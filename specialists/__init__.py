@@ -1,0 +1,1 @@
+"""Small ConvNeXtV2 networks trained on one sensor and task."""

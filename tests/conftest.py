@@ -12,7 +12,5 @@ def shared_data() -> Path:
     named = os.environ.get("TERRAGUILD_DATA")
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(
-            f"no real data at {folder}; set TERRAGUILD_DATA to the folder that holds eurosat_rgb, ..."
-        )
+        pytest.skip(f"no real data at {folder}: set TERRAGUILD_DATA to the folder of data sets")
     return folder
