@@ -1,0 +1,191 @@
+"""The folder a training run leaves behind, and how an interrupted run is recognised.
+
+    RUN_DIR/
+      config.yaml            the resolved configuration
+      spec.json              the specialist's specification
+      weights.safetensors    the weights that were best on the selection split
+      metrics.json           scores on the selection and test splits, and the floors'
+      training.json          data, seed, time, machine, versions: what a card tells about the training
+      checkpoints/           last.ckpt to resume from, best.ckpt
+      logs/                  CSV and TensorBoard
+
+Every file appears at once and whole; `metrics.json` is written last, and a folder that has it is finished.
+"""
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from sensors import InputError
+
+VOLATILE_SETTINGS = ("run_dir", "overwrite")
+"""Settings that may change between the start and the resumption of a run."""
+
+_PACKAGES = ("terraguild", "torch", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy")
+_FILES = ("config.yaml", "spec.json", "weights.safetensors", "metrics.json", "training.json")
+_FOLDERS = ("checkpoints", "logs", "split")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: Where it is.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> "RunFolder":
+        """Start a run in a folder, or find the run of the same configuration that is already there.
+
+        Args:
+            path: The folder; made where it does not exist.
+            config: The resolved configuration, plain data.
+            overwrite: Remove an earlier run first.
+
+        Raises:
+            InputError: If the folder holds another run, or something that is no run.
+        """
+        run = cls(path)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"run_dir {path} is a file; give a folder")
+        if overwrite:
+            run._clear()
+        if run._config_file.exists():
+            run._check_same(config)
+        elif path.is_dir() and any(path.iterdir()):
+            raise InputError(
+                f"run_dir {path} is not empty and holds no training run; give another folder"
+            )
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        return run
+
+    @property
+    def status(self) -> Literal["new", "interrupted", "finished"]:
+        """How far the run has come."""
+        if (self.path / "metrics.json").exists():
+            return "finished"
+        return "interrupted" if self.last_checkpoint.exists() else "new"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Lightning's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """State at the end of the last finished epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """State at the end of the epoch that was best on the selection split."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """The result."""
+        return self.path / "weights.safetensors"
+
+    def read_json(self, name: str) -> Any:  # noqa: ANN401
+        """Content of one of the JSON files."""
+        return json.loads((self.path / name).read_text())
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file at once and whole; numbers that are not finite become null."""
+        text = json.dumps(_finite(content), indent=2, allow_nan=False)
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file at once and whole."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_text(text)
+        temporary.replace(self.path / name)
+
+    @property
+    def _config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    def _check_same(self, config: Mapping[str, Any]) -> None:
+        earlier = _flatten(yaml.safe_load(self._config_file.read_text()))
+        now = _flatten(config)
+        changed = [
+            f"{key} (was {earlier.get(key)!r}, is {now.get(key)!r})"
+            for key in sorted(earlier.keys() | now.keys())
+            if key not in VOLATILE_SETTINGS and earlier.get(key) != now.get(key)
+        ]
+        if changed:
+            raise InputError(
+                f"run_dir {self.path} holds another run: {'; '.join(changed)}. "
+                "Give another run_dir, or overwrite=true to begin anew"
+            )
+
+    def _clear(self) -> None:
+        if not self._config_file.exists():
+            return
+        # The mark of a finished run goes first: what is left of a half-cleared folder is no result.
+        for name in ("metrics.json", *_FILES[1:]):
+            (self.path / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self._config_file.unlink()
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, accelerator and thread count, for the record."""
+    record: dict[str, Any] = {
+        "system": platform.platform(),
+        "cpu": _cpu_model(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        record["gpu"] = torch.cuda.get_device_name()
+    return record
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages a result depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def _cpu_model() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _finite(content: Any) -> Any:  # noqa: ANN401
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
