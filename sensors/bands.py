@@ -1,8 +1,8 @@
 """What one channel of an image measures.
 
-An input is a stack of channels, and every channel says what it measures: an optical or thermal `Band` by its
-spectral response, a radar `SarChannel` by its polarisation and frequency. Nothing is ever decided by a position
-or a channel count.
+An input is a stack of channels, and every channel says what it measures: an optical or thermal
+`Band` by its spectral response, a radar `SarChannel` by its polarisation and frequency. Nothing is
+ever decided by a position or a channel count.
 """
 
 import math
@@ -39,7 +39,7 @@ class Band:
         nodata: Stored number that means "nothing measured here".
 
     Raises:
-        InputError: If a number is outside what its unit allows (a wavelength given in nanometres, for example).
+        InputError: If a number is outside what its unit allows (a wavelength in nanometres).
     """
 
     name: str
@@ -61,16 +61,18 @@ class Band:
             )
         if not 0 < self.full_width_half_max < self.center_wavelength * 2:
             raise InputError(
-                f"band {self.name}: full_width_half_max {self.full_width_half_max} is not a width in micrometres "
-                f"for a band at {self.center_wavelength} um"
+                f"band {self.name}: full_width_half_max {self.full_width_half_max} is not a width "
+                f"in micrometres for a band at {self.center_wavelength} um"
             )
         if self.quantity not in ("reflectance", "brightness", "temperature"):
             raise InputError(
-                f"band {self.name}: quantity {self.quantity!r} is not one of reflectance, brightness, temperature"
+                f"band {self.name}: quantity {self.quantity!r} is not one of "
+                "reflectance, brightness, temperature"
             )
         if self.quantity == "temperature" and self.center_wavelength < 3:
             raise InputError(
-                f"band {self.name}: a temperature band lies at 3 um or more, got {self.center_wavelength} um"
+                f"band {self.name}: a temperature band lies at 3 um or more, "
+                f"got {self.center_wavelength} um"
             )
 
     @property
@@ -80,7 +82,10 @@ class Band:
 
     def describe(self) -> str:
         """Name and physics in one phrase, for messages and tables."""
-        return f"{self.name} ({self.center_wavelength:.4g} um, FWHM {self.full_width_half_max:.3g} um, {self.quantity})"
+        return (
+            f"{self.name} ({self.center_wavelength:.4g} um, "
+            f"FWHM {self.full_width_half_max:.3g} um, {self.quantity})"
+        )
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,13 @@ class SarChannel:
         _check_common(self)
         if self.polarization not in POLARIZATIONS:
             raise InputError(
-                f"channel {self.name}: polarization {self.polarization!r} is not one of {', '.join(POLARIZATIONS)}"
+                f"channel {self.name}: polarization {self.polarization!r} is not one of "
+                f"{', '.join(POLARIZATIONS)}"
             )
         if not 0.1 <= self.center_frequency <= 100:
             raise InputError(
-                f"channel {self.name}: center_frequency {self.center_frequency} is outside 0.1..100; "
-                "give GHz (Sentinel-1 is 5.405)"
+                f"channel {self.name}: center_frequency {self.center_frequency} is outside "
+                "0.1..100; give GHz (Sentinel-1 is 5.405)"
             )
         if self.quantity != "backscatter":
             raise InputError(

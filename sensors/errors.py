@@ -1,4 +1,4 @@
-"""The one error that means "your input, not our bug", and how a command turns it into exit code 2."""
+"""The error that means "your input, not our bug", and how a command turns it into exit code 2."""
 
 import functools
 import sys
@@ -8,11 +8,11 @@ from rich.console import Console
 
 
 class InputError(ValueError):
-    """Input that cannot be used as it is; the message says what came, what was expected and what to do."""
+    """Input that cannot be used as it is: what came, what was expected, what to do."""
 
 
 def exit_on_input_error(command: Callable[[], None]) -> Callable[[], None]:
-    """Make a command print an `InputError` in one paragraph on standard error and leave with exit code 2."""
+    """Make a command print an `InputError` on standard error and leave with exit code 2."""
 
     @functools.wraps(command)
     def run() -> None:
