@@ -1,10 +1,11 @@
 """Heads: from a feature pyramid, and the normalised image itself, to the outputs of a task.
 
-A head asks for nothing but `(features, x_BCHW)`, so that it fits every network that keeps the pyramid contract
-(a list of (B, C_i, H / r_i, W / r_i), finest first).
+A head asks for nothing but `(features, x_BCHW)`, so that it fits every network that keeps the
+pyramid contract (a list of (B, C_i, H / r_i, W / r_i), finest first).
 
-Every head but `PoolHead` looks at the image once more beside the features: ConvNeXt's stem ends in a LayerNorm,
-which takes the overall brightness of a patch away, and absolute reflectance is what tells many land covers apart.
+Every head but `PoolHead` looks at the image once more beside the features: ConvNeXt's stem ends in
+a LayerNorm, which takes the overall brightness of a patch away, and absolute reflectance is what
+tells many land covers apart.
 
 Tensor shapes: B batch, C channels, H rows, W columns, D pooled width, K outputs.
 """
@@ -69,7 +70,7 @@ class PoolHead(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """Mean and standard deviation of every level (each level LayerNorm'ed) and of every band, then linear.
+    """Mean and standard deviation of every level (then LayerNorm) and of every band, then linear.
 
     Args:
         channels: Width of every level.
@@ -117,11 +118,12 @@ def _mean_and_std(x_BCHW: Tensor) -> Tensor:
 
 
 class PixelHead(nn.Module):
-    """A decoder of segmentation-models-pytorch, then one block at full resolution that also sees every spectrum.
+    """A decoder, then one block at full resolution that also sees every pixel's spectrum.
 
-    The decoder works up to the finest level; the last block upsamples to the image, beside which it reads a few
-    learned per-pixel mixtures of the bands (1 x 1 convolution), so that edges and absolute values are kept.
-    Decoder widths are half of the pyramid's, which costs about as much as a ConvNeXtV2-Atto backbone.
+    The decoder (of segmentation-models-pytorch) works up to the finest level; the last block
+    upsamples to the image, beside which it reads a few learned per-pixel mixtures of the bands
+    (1 x 1 convolution), so that edges and absolute values are kept. Decoder widths are half of the
+    pyramid's, which costs about as much as a ConvNeXtV2-Atto backbone.
 
     Args:
         channels: Width of every level, at least four levels for `fpn`.
@@ -144,8 +146,8 @@ class PixelHead(nn.Module):
     ) -> None:
         super().__init__()
         self.coarsest = reductions[-1]
-        # Both decoders take the image as a first entry of which they read nothing but its size. The finest level
-        # stands in its place, so that they end at that level's resolution.
+        # Both decoders take the image as a first entry of which they read nothing but its size. The
+        # finest level stands in its place, so that they end at that level's resolution.
         widths_in = [channels[0], *channels]
         if decoder == "unet":
             widths_out = [max(32, width // 2) for width in channels[-2::-1]]

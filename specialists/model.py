@@ -19,17 +19,18 @@ from specialists.spec import SpecialistSpec
 
 
 def build_specialist(spec: SpecialistSpec) -> "Specialist":
-    """A specialist with random weights, from a closed table of architectures, heads and decoders."""
+    """A specialist with random weights; everything it can be made of is in a closed table."""
     return Specialist(spec)
 
 
 class Specialist(nn.Module):
     """A network for one task on one set of bands.
 
-    It keeps the contract of every feature network here: `forward_features` gives a list of (B, C_i, H / r_i, W / r_i),
-    finest first, `feature_info.channels()` and `feature_info.reduction()` give C_i and r_i, `num_features` is the
-    width of the coarsest level. Images of any size from 1 x 1 pixel on are taken: they are padded inside to a
-    multiple of the coarsest reduction, and H and W above are those of the padded image.
+    It keeps the contract of every feature network here: `forward_features` gives a list of (B, C_i,
+    H / r_i, W / r_i), finest first, `feature_info.channels()` and `feature_info.reduction()` give
+    C_i and r_i, `num_features` is the width of the coarsest level. Images of any size from 1 x 1
+    pixel on are taken: they are padded inside to a multiple of the coarsest reduction, and H and W
+    above are those of the padded image.
 
     Args:
         spec: What to build; weights are random.
@@ -50,8 +51,9 @@ class Specialist(nn.Module):
             drop_path_rate=spec.drop_path_rate,
         )
         self._frozen = False
-        # Scalings belong to the spec, so weight files do not hold them a second time. They name their device because
-        # a specialist that is about to be filled from a file is built on the meta device.
+        # Scalings belong to the spec, so weight files do not hold them a second time. They name
+        # their device because a specialist that is about to be filled from a file is built on the
+        # meta device.
         self._register_scaling(
             "band_mean_C11", torch.tensor(spec.mean, device="cpu")[:, None, None]
         )
@@ -74,7 +76,7 @@ class Specialist(nn.Module):
 
     @property
     def feature_info(self) -> Any:  # noqa: ANN401 - timm ships no types
-        """timm's `FeatureInfo`: `channels()` and `reduction()` of every level, finest first."""
+        """`channels()` and `reduction()` of every level, finest first (timm's `FeatureInfo`)."""
         return self.backbone.feature_info
 
     @property
@@ -90,19 +92,21 @@ class Specialist(nn.Module):
     def normalize(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
     ) -> Tensor:
-        """The network's own bands, each with mean 0 and standard deviation 1 over the training data.
+        """The network's own bands, with mean 0 and standard deviation 1 over the training data.
 
         Args:
             x_BCHW: Physical pixels.
-            bands: What each channel of `x_BCHW` measures; without it, they are `self.bands` in this order.
-            valid: True where a pixel was measured, shape of `x_BCHW`. All others, and non-finite ones, become 0, the
-                mean of their band.
+            bands: What each channel of `x_BCHW` measures; without it, they are `self.bands` in this
+                order.
+            valid: True where a pixel was measured, shape of `x_BCHW`. All others, and non-finite
+                ones, become 0, the mean of their band.
 
         Returns:
             (B, len(self.bands), H, W).
 
         Raises:
-            InputError: If shapes do not fit together; `MissingBandsError` if a band of this specialist is not given.
+            InputError: If shapes do not fit together; `MissingBandsError` if a band of this
+                specialist is not given.
         """
         given = self.bands if bands is None else tuple(bands)
         _check_shapes(x_BCHW, given, valid)
@@ -117,15 +121,15 @@ class Specialist(nn.Module):
     def forward_features(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
     ) -> list[Tensor]:
-        """Feature pyramid of an image, finest level first; arguments and errors as for `normalize`."""
+        """Feature pyramid, finest level first; arguments and errors as for `normalize`."""
         return self._pyramid(self.normalize(x_BCHW, bands, valid))
 
     def forward(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
     ) -> Tensor:
-        """Raw outputs of the head: logits, or for regression values scaled as `spec.target_mean` and `target_std` say.
+        """Raw outputs of the head; arguments and errors as for `normalize`.
 
-        Arguments and errors as for `normalize`.
+        They are logits, or for regression `(target - target_mean) / target_std`.
 
         Returns:
             (B, K), or (B, K, H, W) for per-pixel tasks.
@@ -146,11 +150,12 @@ class Specialist(nn.Module):
     ) -> Tensor:
         """Probabilities, or values in the targets' physical units, without gradient.
 
-        The module's mode is left as it is: call `eval()` or `freeze()` first, as for any network. Arguments and errors
-        as for `normalize`.
+        The module's mode is left as it is: call `eval()` or `freeze()` first, as for any network.
+        Arguments and errors as for `normalize`.
 
         Returns:
-            (B, K), or (B, K, H, W) for per-pixel tasks: softmax over the classes, sigmoid if multi-label, or values.
+            (B, K), or (B, K, H, W) for per-pixel tasks: softmax over the classes, sigmoid if
+            multi-label, or values.
         """
         outputs = self.forward(x_BCHW, bands, valid)
         if self.spec.task == "regression":
@@ -175,7 +180,7 @@ class Specialist(nn.Module):
         target_mean: Sequence[float] = (),
         target_std: Sequence[float] = (),
     ) -> None:
-        """Give the specialist a new head with random weights for other classes or targets, and record them in `spec`.
+        """Put on a new head with random weights for other classes or targets; `spec` follows.
 
         Raises:
             InputError: If the specialist is frozen, or the classes do not fit its task.

@@ -1,4 +1,4 @@
-"""What a specialist is, as plain data: enough to rebuild its network, and nothing that could run code."""
+"""What a specialist is, as plain data: enough to rebuild its network, nothing that runs code."""
 
 import math
 from collections.abc import Iterable
@@ -44,7 +44,8 @@ class SpecialistSpec:
             output times `target_std` plus `target_mean` is the prediction. Default 0 and 1.
 
     Raises:
-        InputError: If a value is not one of those named above, or two of them contradict each other.
+        InputError: If a value is not one of those named above, or two of them contradict each
+            other.
     """
 
     architecture: str = "convnextv2_atto"
@@ -140,7 +141,8 @@ class SpecialistSpec:
         """Inverse of `to_dict`, for records that may come from anywhere.
 
         Raises:
-            InputError: If a field is unknown or missing, is of another type, or fails the spec's own checks.
+            InputError: If a field is unknown or missing, is of another type, or fails the spec's
+                own checks.
         """
         if not isinstance(record, dict):
             raise InputError(f"a spec is a dictionary, got {type(record).__name__}")
@@ -199,6 +201,7 @@ def _check_scaling(
     for name, center, width in zip(names, mean, std, strict=True):
         if not (math.isfinite(center) and math.isfinite(width) and width > 0):
             raise InputError(
-                f"{name}: {mean_name} {center} and {std_name} {width} must be finite and {std_name} above 0; "
+                f"{name}: {mean_name} {center} and {std_name} {width} must be finite, "
+                f"{std_name} above 0; "
                 "something that never varies cannot be learned from, leave it out"
             )
