@@ -96,7 +96,10 @@ def parse_sensor_file(text: str, *, origin: str, extend: Callable[[str], SensorF
     _known(top, _TOP, origin, "the file")
     base = None
     if "extends" in top:
-        base = extend(_text(top["extends"], origin, "extends"))
+        try:
+            base = extend(_text(top["extends"], origin, "extends"))
+        except InputError as error:
+            raise InputError(f"sensor file {origin}: extends: {error}") from error
     for key in ("name", "title", "source", "bands"):
         if base is None and not top.get(key):
             raise InputError(f"sensor file {origin}: {key} is missing")
@@ -106,7 +109,9 @@ def parse_sensor_file(text: str, *, origin: str, extend: Callable[[str], SensorF
     }
     shared = _fields(top, origin, "the file")
     bands = {} if base is None else {k: {**v, **shared} for k, v in base.bands.items()}
-    for name, own in _own_bands(top.get("bands") or [], origin).items():
+    known = {} if base is None else base.aliases()
+    for written, own in _own_bands(top.get("bands") or [], origin).items():
+        name = known.get(written.lower(), written)
         before = bands.get(name, shared)
         aliases = (*before.get("aliases", ()), *own.get("aliases", ()))
         bands[name] = {**before, **own, "aliases": aliases}

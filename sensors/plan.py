@@ -24,15 +24,9 @@ class MissingBandsError(InputError):
         missing: One `MissingBand` for each.
     """
 
-    def __init__(self, missing: tuple[MissingBand, ...], wanted: int) -> None:
+    def __init__(self, message: str, missing: tuple[MissingBand, ...] = ()) -> None:
+        super().__init__(message)
         self.missing = missing
-        lines = [f"  {band.wanted.describe()}: {band.reason}" for band in missing]
-        super().__init__(
-            f"{len(missing)} of {wanted} wanted bands are missing:\n"
-            + "\n".join(lines)
-            + "\ngive an image that has these bands (or name its layers, if it has them under "
-            "another name), or use a model that does without them"
-        )
 
 
 @dataclass(frozen=True)
@@ -43,9 +37,9 @@ class BandPlan:
     area from centre and full width at half maximum: the area under both, 1 for equal responses and
     0 for disjoint ones. One given band is chosen, or a mix of bands that lie within the wanted one,
     with positive weights that sum to 1, where the mixed response overlaps by 0.1 more than the best
-    single one (narrow bands together serve a broad one). Radar channels are matched by polarisation,
-    and by frequency within 5 %. A band of another quantity never matches. Of several equally good
-    bands the one of the nearest gsd serves, then the one of the same name.
+    single one (narrow bands together serve a broad one). Radar channels are matched by
+    polarisation, and by frequency within 5 %. A band of another quantity never matches. Of several
+    equally good bands the one of the nearest gsd serves, then the one of the same name.
 
     The order of the given channels has no influence, nor have channels that do not overlap.
 
@@ -104,14 +98,21 @@ class BandPlan:
                 and the nearest given one.
         """
         if self.missing:
-            raise MissingBandsError(self.missing, len(self.wanted))
+            lines = (f"\n  {band.wanted.describe()}: {band.reason}" for band in self.missing)
+            raise MissingBandsError(
+                f"{len(self.missing)} of {len(self.wanted)} wanted bands are missing:"
+                + "".join(lines)
+                + "\ngive an image that has these bands (or name its layers, if it has them under "
+                "another name), or use a model that does without them",
+                self.missing,
+            )
         return self
 
     def apply(self, x: ArrayT) -> ArrayT:
         """Turn a stack of given channels into one of wanted channels.
 
         Args:
-            x: `(..., C, H, W)`, physical numbers, a numpy array or a torch tensor.
+            x: `(..., C, H, W)`, floating point, physical; a numpy array or a torch tensor.
 
         Returns:
             `(..., K, H, W)`; `x` itself where the wanted channels are the given ones in order.
