@@ -110,11 +110,12 @@ class Specialist(nn.Module):
         """
         given = self.bands if bands is None else tuple(bands)
         _check_shapes(x_BCHW, given, valid)
+        x_BCHW = x_BCHW.to(self.band_mean_C11.dtype)
         if bands is not None:
             plan = BandPlan.match(self.bands, given).require()
             x_BCHW = plan.apply(x_BCHW)
             valid = None if valid is None else plan.apply_valid(valid)
-        x_BCHW = (x_BCHW.to(self.band_mean_C11.dtype) - self.band_mean_C11) / self.band_std_C11
+        x_BCHW = (x_BCHW - self.band_mean_C11) / self.band_std_C11
         usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
         return torch.where(usable, x_BCHW, 0)
 
