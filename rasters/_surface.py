@@ -105,9 +105,8 @@ def _grow_fields(
         [rng.uniform(0, 0.08, count), rng.uniform(0, 0.1, count), rng.uniform(0.35, 0.6, count)]
     )
     each = np.arange(count)
-    dark = per_parcel(
-        rng.uniform(0.38, 0.75, count)
-    )  # soil in the field is moist and rough: darker than in a dish
+    # Soil in the field is moist and rough: darker than the dried, sieved samples of the library.
+    dark = per_parcel(rng.uniform(0.38, 0.75, count))
 
     crop = cover == CROP
     green = np.clip(per_parcel(green_by_stage[stage, each]) + 0.05 * texture, 0, 0.98)

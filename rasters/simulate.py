@@ -27,6 +27,7 @@ from rasters.image import RasterImage
 from rasters.write import write_class_map, write_raster
 from sensors import Band, Channel, InputError, Sensor, load_sensor
 
+SIMULATED_TAG = {"TERRAGUILD_SIMULATED": "yes"}
 ENMAP_GSD = 30
 # An arbitrary place on the grid of UTM zone 32 north, so that the files open on a map.
 _CRS = CRS.from_epsg(32632)
@@ -86,13 +87,13 @@ class SimulatedScene:
 def simulate_scene(
     seed: int, *, size: int = 256, gsd: float = 10, cloud_cover: float = 0.0
 ) -> SimulatedScene:
-    """Simulate one scene. The same arguments give the same scene to the last bit.
+    """Simulate one scene. The same arguments give the same bits on the same machine.
 
     Landscape, ground, sensors and clouds draw from separate streams of the seed: another cloud
     cover changes neither the labels nor the radar image, nor the noise of the optical ones.
 
     Args:
-        seed: Which scene.
+        seed: Which scene, 0 or more.
         size: Height and width in pixels of the Sentinel grid, at least 16.
         gsd: Pixel size of the Sentinel grid in metres; a whole number of pixels fits into EnMAP's
             30 m.
@@ -106,6 +107,8 @@ def simulate_scene(
         raise InputError(
             f"gsd {gsd} m does not divide EnMAP's {ENMAP_GSD} m; give 10, or 30 / n for a whole n"
         )
+    if seed < 0:
+        raise InputError(f"seed {seed} is negative; give 0 or more")
     if size < 16:
         raise InputError(f"size {size} is too small for a scene; give at least 16 pixels")
     if not 0 <= cloud_cover <= 1:
@@ -153,11 +156,19 @@ def write_scene(folder: str | os.PathLike[str], scene: SimulatedScene) -> dict[s
     names = ("sentinel2", "sentinel1", "enmap", "labels", "cloud")
     paths = {name: folder / f"simulated_{name}.tif" for name in names}
     for name in ("sentinel2", "sentinel1", "enmap"):
-        write_raster(paths[name], getattr(scene, name))
-    grid = {"transform": scene.sentinel2.transform, "crs": scene.sentinel2.crs}
-    write_class_map(paths["labels"], scene.labels_HW, class_names=scene.classes, **grid)
-    cloud = scene.cloud_HW.astype(np.uint8)
-    write_class_map(paths["cloud"], cloud, class_names=("clear", "cloud"), **grid)
+        write_raster(paths[name], getattr(scene, name), tags=SIMULATED_TAG)
+    for name, classes_HW, class_names in (
+        ("labels", scene.labels_HW, scene.classes),
+        ("cloud", scene.cloud_HW.astype(np.uint8), ("clear", "cloud")),
+    ):
+        write_class_map(
+            paths[name],
+            classes_HW,
+            class_names=class_names,
+            transform=scene.sentinel2.transform,
+            crs=scene.sentinel2.crs,
+            tags=SIMULATED_TAG,
+        )
     return paths
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasters import _clouds, _radar, _spectra
+from rasters.read import read_raster
 from rasters.simulate import CLASSES, SimulatedScene, simulate_scene, write_scene
 from sensors import Band, BandPlan, InputError, SarChannel, load_sensor
 
@@ -250,13 +252,14 @@ def test_reference_reflectance_is_physical():
     [
         ({"gsd": 7}, "divide"),
         ({"gsd": 0}, "divide"),
+        ({"seed": -1}, "negative"),
         ({"size": 4}, "at least 16"),
         ({"cloud_cover": 40}, "0 to 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        simulate_scene(0, **arguments)
+        simulate_scene(**({"seed": 0} | arguments))
 
 
 def test_another_pixel_size_shows_the_same_kind_of_country():
@@ -265,11 +268,15 @@ def test_another_pixel_size_shows_the_same_kind_of_country():
     assert scene.sentinel2.gsd == 30
 
 
-def test_written_files_are_readable_and_called_simulated(tmp_path, cloudy):
-    paths = write_scene(tmp_path / "new" / "folder", cloudy)
-    assert set(paths) == {"sentinel2", "sentinel1", "enmap", "labels", "cloud"}
+@pytest.fixture(scope="module")
+def written(cloudy, tmp_path_factory) -> dict[str, Path]:
+    return write_scene(tmp_path_factory.mktemp("scene") / "new" / "folder", cloudy)
+
+
+def test_written_files_are_readable_and_called_simulated(written, cloudy):
+    assert set(written) == {"sentinel2", "sentinel1", "enmap", "labels", "cloud"}
     expected = arrays(cloudy)
-    for name, path in paths.items():
+    for name, path in written.items():
         assert path.name == f"simulated_{name}.tif"
         with rasterio.open(path) as file:
             assert file.tags()["TERRAGUILD_SIMULATED"] == "yes"
@@ -278,13 +285,10 @@ def test_written_files_are_readable_and_called_simulated(tmp_path, cloudy):
             assert np.array_equal(stored[0], expected[name])
 
 
-def test_written_images_read_back_with_their_bands(tmp_path, cloudy):
-    from rasters import read_raster
-
-    paths = write_scene(tmp_path, cloudy)
-    for name in ("sentinel2", "sentinel1", "enmap"):
-        image, back = getattr(cloudy, name), read_raster(paths[name])
-        assert back.bands == image.bands
-        assert np.array_equal(back.valid, image.valid)
-        np.testing.assert_allclose(back.pixels, image.pixels, atol=1e-6)
-        assert back.transform == image.transform
+@pytest.mark.parametrize("name", ["sentinel2", "sentinel1", "enmap"])
+def test_written_images_read_back_with_their_bands(written, cloudy, name):
+    image, back = getattr(cloudy, name), read_raster(written[name])
+    assert back.bands == image.bands
+    assert np.array_equal(back.valid, image.valid)
+    np.testing.assert_allclose(back.pixels, image.pixels, atol=1e-6)
+    assert back.transform == image.transform
