@@ -13,12 +13,17 @@ def count_parameters(specialist: Specialist) -> int:
     return sum(weight.numel() for weight in specialist.parameters())
 
 
-def count_macs(specialist: Specialist, size: int) -> int:
-    """Multiply-adds of one forward pass over a single chip of `size` x `size` pixels.
+def count_macs(specialist: Specialist, size: int | None = None) -> int:
+    """Multiply-adds of one forward pass over a single square chip.
 
     Convolutions and matrix products are counted (torch's flop counter, two operations to a
     multiply-add), element-wise work is not. Nothing is computed: the pass runs on the meta device.
+
+    Args:
+        specialist: On any device; it is left as it is.
+        size: Edge of the chip in pixels; without it, that of the training chips.
     """
+    size = size or specialist.spec.chip_size
     twin = deepcopy(specialist).to("meta").eval()
     chip_BCHW = torch.empty(1, len(specialist.bands), size, size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():

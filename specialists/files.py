@@ -1,10 +1,5 @@
-"""A specialist as one safetensors file: plain tensors and, in one metadata key, its spec.
+"""A specialist as one safetensors file: plain tensors and its spec, nothing that could run."""
 
-The file holds nothing that could run. Two saves of the same weights are the same bytes, which needs
-a single metadata key: safetensors writes several in random order.
-"""
-
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,15 +10,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sensors.errors import InputError
+from specialists.header import decode_header, encode_header
 from specialists.model import Specialist, build_specialist
 from specialists.spec import SpecialistSpec
 
-FORMAT = 1
-_METADATA_KEY = "specialist"
-
 
 def save_weights(specialist: Specialist, path: Path | str) -> None:
-    """Write a specialist's weights and spec; the file appears complete or not at all.
+    """Write a specialist's weights and spec; the same weights are the same bytes every time.
+
+    The file appears complete or not at all.
 
     Args:
         specialist: On any device.
@@ -37,12 +32,11 @@ def save_weights(specialist: Specialist, path: Path | str) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in specialist.state_dict().items()
     }
     _check_finite(tensors, "the specialist")
-    record = {"format": FORMAT, "spec": specialist.spec.to_dict()}
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    content = save(tensors, metadata=encode_header(specialist.spec))
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
-        part.write_bytes(save(tensors, metadata={_METADATA_KEY: text}))
+        part.write_bytes(content)
         part.replace(path)
 
 
@@ -52,8 +46,9 @@ def read_spec(path: Path | str) -> SpecialistSpec:
     Raises:
         InputError: If the file is missing, truncated, oversized or not a specialist's.
     """
-    with _open(Path(path)) as file:
-        return _spec_of(file, Path(path))
+    path = Path(path)
+    with _open(path) as file:
+        return decode_header(file.metadata(), path)
 
 
 def load_specialist(path: Path | str) -> Specialist:
@@ -68,18 +63,10 @@ def load_specialist(path: Path | str) -> Specialist:
     """
     path = Path(path)
     with _open(path) as file:
-        spec = _spec_of(file, path)
         with torch.device("meta"):
-            specialist = build_specialist(spec)
-        names = set(file.keys())
-        _check_names(names, set(specialist.state_dict()), path)
-        tensors = {name: file.get_tensor(name) for name in sorted(names)}
-    for name, built in specialist.state_dict().items():
-        if tensors[name].shape != built.shape or tensors[name].dtype != built.dtype:
-            raise InputError(
-                f"{path}: {name} is {_describe(tensors[name])}, "
-                f"its spec asks for {_describe(built)}"
-            )
+            specialist = build_specialist(decode_header(file.metadata(), path))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _check_tensors(tensors, specialist.state_dict(), path)
     _check_finite(tensors, str(path))
     specialist.load_state_dict(tensors, assign=True)
     return specialist.eval()
@@ -96,35 +83,17 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - safetensors gives its handle no 
         ) from error
 
 
-def _spec_of(file: Any, path: Path) -> SpecialistSpec:  # noqa: ANN401
-    metadata = file.metadata() or {}
-    if set(metadata) != {_METADATA_KEY}:
-        raise InputError(
-            f"{path}: the header has the metadata keys {sorted(metadata)}, a specialist's file has "
-            f"the one key {_METADATA_KEY!r}"
-        )
-    try:
-        record = json.loads(metadata[_METADATA_KEY])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: the header's {_METADATA_KEY!r} is not JSON: {error}") from error
-    if not isinstance(record, dict) or set(record) != {"format", "spec"}:
-        raise InputError(f"{path}: the header's {_METADATA_KEY!r} is not {{format, spec}}")
-    if record["format"] != FORMAT:
-        raise InputError(
-            f"{path}: written in format {record['format']!r}, this version reads format {FORMAT}"
-        )
-    try:
-        return SpecialistSpec.from_dict(record["spec"])
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _check_names(found: set[str], expected: set[str], path: Path) -> None:
-    if found != expected:
+def _check_tensors(found: dict[str, Tensor], built: dict[str, Tensor], path: Path) -> None:
+    if set(found) != set(built):
         raise InputError(
             f"{path}: the tensors are not those of its spec: missing "
-            f"{_some(expected - found)}; unexpected {_some(found - expected)}"
+            f"{_some(set(built) - set(found))}; unexpected {_some(set(found) - set(built))}"
         )
+    for name, tensor in built.items():
+        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+            raise InputError(
+                f"{path}: {name} is {_describe(found[name])}, its spec asks for {_describe(tensor)}"
+            )
 
 
 def _check_finite(tensors: dict[str, Tensor], source: str) -> None:
