@@ -1,0 +1,256 @@
+"""Finding labelled images: a folder a class, image and mask files that go together, rows of a table."""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from rasters._files import is_image, list_images
+from sensors.errors import InputError
+
+Mask = Path | NDArray[Any]
+Files = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chip: where its pixels come from, and its label (a number of a class, values, or a mask)."""
+
+    id: str
+    sources: tuple[Path, ...]
+    label: int | tuple[float, ...] | None = None
+    mask: Mask | None = None
+    window: Window | None = None
+    group: str | None = None
+
+
+def samples_from_folders(
+    root: Path, classes: Sequence[str] | None
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """Samples of one folder a class, and the classes.
+
+    Raises:
+        InputError: If there is no folder, one is empty, or one is not among the classes.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one with a folder of images per class")
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise InputError(f"{root}: expected one folder of images per class, found no folder")
+    names = tuple(classes) if classes else tuple(folder.name for folder in folders)
+    for folder in folders:
+        if folder.name not in names:
+            raise InputError(
+                f"{folder}: {folder.name!r} is not among the classes {', '.join(names)}"
+            )
+    samples = []
+    for label, name in enumerate(names):
+        files = list_images(root / name) if (root / name).is_dir() else []
+        if not files:
+            raise InputError(f"{root / name}: class {name!r} has no image")
+        samples += [Sample(f"{name}/{file.name}", (file,), label=label) for file in files]
+    return sorted(samples, key=lambda sample: sample.id), names
+
+
+def samples_from_pairs(images: Files, masks: Files | Sequence[Mask]) -> list[Sample]:
+    """Samples of images and the masks that belong to them.
+
+    Lists go together in order; folders and patterns by name (see `ChipDataset.from_pairs`).
+
+    Raises:
+        InputError: If an image has no mask.
+    """
+    pairs: Sequence[tuple[Path, Mask]]
+    if isinstance(images, str | Path) and isinstance(masks, str | Path):
+        base, image_files = _find(str(images))
+        pairs = _pair(image_files, _find(str(masks))[1])
+    elif isinstance(images, str | Path) or isinstance(masks, str | Path):
+        raise InputError("images and masks: give two lists, or two folders or patterns")
+    else:
+        if len(images) != len(masks) or not images:
+            raise InputError(f"{len(images)} images and {len(masks)} masks: expected one each")
+        image_files = [Path(image) for image in images]
+        base = Path(os.path.commonpath([file.absolute().parent for file in image_files]))
+        mask_files = [Path(mask) if isinstance(mask, str) else mask for mask in masks]
+        pairs = list(zip(image_files, mask_files, strict=True))
+    samples = [Sample(_relative(file, base), (file,), mask=mask) for file, mask in pairs]
+    return sorted(samples, key=lambda sample: sample.id)
+
+
+def _find(place: str) -> tuple[Path, list[Path]]:
+    """A folder to name files by, and the files of a folder, a pattern with `*`, or one file."""
+    if "*" in place:
+        base = Path(place.split("*", 1)[0] + "x").parent
+        files = sorted(file for file in base.glob(os.path.relpath(place, base)) if is_image(file))
+    elif Path(place).is_dir():
+        base, files = Path(place), list_images(Path(place))
+    else:
+        base, files = Path(place).parent, [Path(place)] * Path(place).is_file()
+    if not files:
+        raise InputError(f"{place}: found no image")
+    return base, files
+
+
+def _pair(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Go together: the same relative name, or what differs between the files of each side."""
+    if len(images) == len(masks) == 1:
+        return [(images[0], masks[0])]
+    for key in (_stems, _distinctions):
+        image_keys, mask_keys = key(images), key(masks)
+        by_key = dict(zip(mask_keys, masks, strict=True))
+        if len(by_key) == len(masks) and set(image_keys) <= set(by_key):
+            return [(file, by_key[name]) for name, file in zip(image_keys, images, strict=True)]
+    known = set(_stems(masks))
+    alone = next((file for file in images if file.stem not in known), images[0])
+    raise InputError(
+        f"{alone}: no mask of that name among {len(masks)} files such as {masks[0]}; names of images and masks "
+        "may differ in a fixed beginning or ending only"
+    )
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    return [file.stem for file in files]
+
+
+def _distinctions(files: Sequence[Path]) -> list[str]:
+    """Paths without the beginning and ending that all have in common."""
+    texts = [file.with_suffix("").as_posix() for file in files]
+    start = _common_start(texts)
+    end = _common_start([text[start:][::-1] for text in texts])
+    return [text[start : len(text) - end] for text in texts]
+
+
+def _common_start(texts: Sequence[str]) -> int:
+    first, last = min(texts), max(texts)
+    different = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(different, len(first))
+
+
+def _relative(file: Path, base: Path) -> str:
+    return Path(os.path.relpath(file, base)).as_posix()
+
+
+def samples_from_table(
+    table: Path,
+    root: Path,
+    *,
+    image_column: str,
+    label_columns: Sequence[str],
+    group_column: str | None,
+    classes: Sequence[str] | None,
+    separator: str | None,
+    numbers: bool,
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """Samples of a CSV table's rows, and the classes (for numbers, the columns).
+
+    Args:
+        table: The file.
+        root: Folder that its file names are relative to.
+        image_column: Column of files.
+        label_columns: Column of labels, or columns of numbers.
+        group_column: Column of groups.
+        classes: Names in order; None for all labels that occur.
+        separator: Between the labels of one scene; None if it has one label.
+        numbers: Labels are numbers.
+
+    Raises:
+        InputError: If a column or file is missing, or a label is not among the classes or not a number.
+    """
+    columns = [image_column, *label_columns]
+    rows = _read_table(table, columns if group_column is None else [*columns, group_column])
+    samples = [
+        Sample(
+            row[image_column],
+            _sources_of_cell(table, root, row[image_column]),
+            group=row[group_column] if group_column else None,
+        )
+        for row in rows
+    ]
+    cells = [[row[column] for column in label_columns] for row in rows]
+    labels: Sequence[int | tuple[float, ...]]
+    if numbers:
+        names = tuple(label_columns)
+        labels = [_numbers(table, sample, own) for sample, own in zip(samples, cells, strict=True)]
+    else:
+        words = [
+            _words(table, sample, own[0], separator)
+            for sample, own in zip(samples, cells, strict=True)
+        ]
+        names = tuple(classes) if classes else tuple(sorted({w for own in words for w in own}))
+        positions = [
+            [_position(table, sample, word, names) for word in own]
+            for sample, own in zip(samples, words, strict=True)
+        ]
+        labels = (
+            [own[0] for own in positions]
+            if separator is None
+            else [tuple(float(k in own) for k in range(len(names))) for own in positions]
+        )
+    return [replace(s, label=label) for s, label in zip(samples, labels, strict=True)], names
+
+
+def _numbers(table: Path, sample: Sample, cells: Sequence[str]) -> tuple[float, ...]:
+    try:
+        return tuple(float(cell) for cell in cells)
+    except ValueError:
+        raise InputError(f"{table}: {sample.id}: {', '.join(cells)!r} is not a number") from None
+
+
+def _words(table: Path, sample: Sample, cell: str, separator: str | None) -> list[str]:
+    if separator is not None:
+        return [word.strip() for word in cell.split(separator) if word.strip()]
+    if not cell:
+        raise InputError(f"{table}: {sample.id} has no label")
+    return [cell]
+
+
+def _position(table: Path, sample: Sample, word: str, names: Sequence[str]) -> int:
+    if word not in names:
+        raise InputError(
+            f"{table}: {sample.id}: label {word!r} is not among the classes {', '.join(names)}"
+        )
+    return names.index(word)
+
+
+def _read_table(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+            header = reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: cannot be read as a CSV table ({error})") from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise InputError(
+            f"{table}: no column {', '.join(missing)}; the columns are {', '.join(header)}"
+        )
+    if not rows:
+        raise InputError(f"{table}: the table has no row")
+    return [{column: (row[column] or "").strip() for column in columns} for row in rows]
+
+
+def _sources_of_cell(table: Path, root: Path, cell: str) -> tuple[Path, ...]:
+    sources = tuple(root / name.strip() for name in cell.split(";") if name.strip())
+    absent = next((source for source in sources if not source.exists()), None)
+    if absent is not None or not sources:
+        raise InputError(f"{table}: the row {cell!r} names no existing file ({absent or 'empty'})")
+    return sources
+
+
+def cut_tiles(sample: Sample, height: int, width: int, tile: int, stride: int) -> list[Sample]:
+    """Square windows that cover an image; the last of a row or column may reach beyond it."""
+    return [
+        replace(
+            sample,
+            id=f"{sample.id}[{row}:{row + tile},{column}:{column + tile}]",
+            window=Window(column, row, tile, tile),
+        )
+        for row in range(0, max(1, height - tile + stride), stride)
+        for column in range(0, max(1, width - tile + stride), stride)
+    ]

@@ -1,0 +1,389 @@
+"""Data sets of labelled chips, as torch reads them."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform as transform_points
+from rasterio.windows import Window
+from torch.utils.data import Dataset
+
+from rasters._masks import IGNORE_INDEX, MaskReader, classes_of_file
+from rasters._samples import (
+    Files,
+    Mask,
+    Sample,
+    cut_tiles,
+    samples_from_folders,
+    samples_from_pairs,
+    samples_from_table,
+)
+from rasters.image import RasterImage
+from rasters.read import Raster, ReadOptions, open_raster
+from sensors.bands import Channel
+from sensors.errors import InputError
+from sensors.plan import MissingBandsError
+
+__all__ = ["IGNORE_INDEX", "ChipDataset", "Task"]
+
+Task = Literal["scene-classification", "semantic-segmentation", "regression"]
+Item = dict[str, Any]
+
+
+class ChipDataset(Dataset[Item]):
+    """Labelled chips in a fixed order; made by `from_folders`, `from_pairs` or `from_table`.
+
+    An item is a dict, H and W being the chip's own size:
+
+    - `image`: float32 `(C, H, W)` in physical units, 0 where invalid; `valid`: bool `(C, H, W)`;
+    - for scenes `label`: long `()`, or float32 `(K,)` of 0 and 1 (multi-label) or of values (regression);
+    - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32 `(K, H, W)` with NaN for no
+      value (regression);
+    - `id`: the chip's name.
+
+    Files are opened when an item is asked for, so a data set costs little to make and can be sent to workers.
+
+    Attributes:
+        bands: What the C layers of every image measure.
+        classes: Names of the K classes, or of the values of a regression.
+        task: `scene-classification`, `semantic-segmentation` or `regression`.
+        multi_label: A scene may have several classes.
+        ids: Name of every chip: its path below the data set's folder, with rows and columns for a tile.
+        groups: Group of every chip (a place, a patient, a flight), or None.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        classes: Sequence[str],
+        task: Task,
+        multi_label: bool = False,
+        masks: MaskReader | None = None,
+        chip_size: int | None = None,
+        cache: bool = False,
+        reading: ReadOptions | None = None,
+    ) -> None:
+        if not samples:
+            raise InputError("the data set has no chip")
+        names = [sample.id for sample in samples]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{twice}: the chip is in the data set twice")
+        self.classes = tuple(classes)
+        self.task = task
+        self.multi_label = multi_label
+        self._samples = tuple(samples)
+        self._masks = masks
+        self._chip_size = chip_size
+        self._reading: ReadOptions = reading or {}
+        self._cache: dict[str, Item] | None = {} if cache else None
+        with self._open(self._samples[0]) as raster:
+            self.bands: tuple[Channel, ...] = raster.bands
+
+    @classmethod
+    def from_folders(
+        cls,
+        root: str | Path,
+        *,
+        classes: Sequence[str] | None = None,
+        chip_size: int | None = None,
+        cache: bool = False,
+        **reading: Unpack[ReadOptions],
+    ) -> Self:
+        """Scene classification from one folder of images a class.
+
+        Args:
+            root: Folder of the classes' folders.
+            classes: Names in the order wanted; the sorted folder names if not given.
+            chip_size: Centre-crop or pad (with invalid pixels) every chip to this side.
+            cache: Keep every chip in memory once it was read.
+            reading: Arguments of `open_raster`: sensor, bands, scale and so on.
+
+        Raises:
+            InputError: If a class has no image, or a folder is not among the classes.
+        """
+        samples, names = samples_from_folders(Path(root), classes)
+        return cls(
+            samples,
+            classes=names,
+            task="scene-classification",
+            chip_size=chip_size,
+            cache=cache,
+            reading=reading,
+        )
+
+    @classmethod
+    def from_pairs(
+        cls,
+        images: Files,
+        masks: Files | Sequence[Mask] | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        label_map: Mapping[int, str] | None = None,
+        ignore: Sequence[int] = (-1, IGNORE_INDEX),
+        mask_layer: str | None = None,
+        groups: Mapping[str, str] | None = None,
+        tile: int | None = None,
+        stride: int | None = None,
+        task: Task = "semantic-segmentation",
+        chip_size: int | None = None,
+        cache: bool = False,
+        **reading: Unpack[ReadOptions],
+    ) -> Self:
+        """Segmentation, or regression per pixel, from images and masks.
+
+        Folders, and patterns such as `S1/*_S1.tif`, go together by name: masks may be named like their images,
+        or differ in a fixed beginning or ending. Lists go together in order.
+
+        Args:
+            images: Folder, pattern, file, or list of files.
+            masks: The same for masks; a list may hold arrays `(H, W)`. None: the images' own files.
+            classes: Names in the order of the indices. If not given: those of `label_map`, or those that a class
+                map of `write_class_map` carries.
+            label_map: Stored number to class name; other numbers are ignored. If not given, numbers are indices.
+            ignore: Stored numbers without label, where there is no `label_map`.
+            mask_layer: Name of the layer with the labels, for files that hold more than labels.
+            groups: Group by chip id or file stem.
+            tile: Cut images into squares of this side; those without any label are left out.
+            stride: Step from tile to tile, `tile` if not given; less makes tiles overlap.
+            task: `semantic-segmentation`, or `regression` of every pixel (`classes` name the mask's layers).
+            chip_size: Centre-crop or pad every chip to this side.
+            cache: Keep every chip in memory once it was read.
+            reading: Arguments of `open_raster`.
+
+        Raises:
+            InputError: If an image has no mask; when tiling or reading, if a mask's size differs from its image's or
+                a label is outside the classes.
+        """
+        samples = samples_from_pairs(images, images if masks is None else masks)
+        samples = [_with_group(sample, groups) for sample in samples]
+        reader = MaskReader(
+            classes=_mask_classes(classes, label_map, samples[0].mask),
+            label_map=None if label_map is None else dict(label_map),
+            ignore=tuple(ignore),
+            layer=mask_layer,
+            values=task == "regression",
+            resample=reading.get("gsd") is not None,
+            same_grid=reading.get("same_grid", False),
+        )
+        if tile is not None:
+            samples = _tiles(samples, reader, tile, stride or tile, reading)
+        return cls(
+            samples,
+            classes=reader.classes,
+            task=task,
+            masks=reader,
+            chip_size=chip_size,
+            cache=cache,
+            reading=reading,
+        )
+
+    @classmethod
+    def from_table(
+        cls,
+        table: str | Path,
+        *,
+        image_column: str = "file",
+        label_column: str | Sequence[str] = "label",
+        group_column: str | None = None,
+        classes: Sequence[str] | None = None,
+        task: Task = "scene-classification",
+        multi_label: bool = False,
+        multi_label_separator: str = ";",
+        root: str | Path | None = None,
+        chip_size: int | None = None,
+        cache: bool = False,
+        **reading: Unpack[ReadOptions],
+    ) -> Self:
+        """Labelled scenes listed in a CSV file with a header.
+
+        Args:
+            table: The file.
+            image_column: Column of images: a file, a folder of single-band files, or several with `;` between.
+            label_column: Column of labels; for a regression one or several columns of numbers.
+            group_column: Column that says which chips belong together.
+            classes: Names in the order wanted; if not given, all labels that occur, sorted.
+            task: `scene-classification`, or `regression` of scenes.
+            multi_label: A scene may have several labels in its cell.
+            multi_label_separator: What stands between them.
+            root: Folder that file names are relative to; the table's own if not given.
+            chip_size: Centre-crop or pad every chip to this side.
+            cache: Keep every chip in memory once it was read.
+            reading: Arguments of `open_raster`.
+
+        Raises:
+            InputError: If a column or a file is missing, or a label is not among the classes or not a number.
+        """
+        label_columns = [label_column] if isinstance(label_column, str) else list(label_column)
+        samples, names = samples_from_table(
+            Path(table),
+            Path(table).parent if root is None else Path(root),
+            image_column=image_column,
+            label_columns=label_columns,
+            group_column=group_column,
+            classes=classes,
+            separator=multi_label_separator if multi_label else None,
+            numbers=task == "regression",
+        )
+        return cls(
+            samples,
+            classes=names,
+            task=task,
+            multi_label=multi_label,
+            chip_size=chip_size,
+            cache=cache,
+            reading=reading,
+        )
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """The chips at these positions, in this order."""
+        part = copy.copy(self)
+        part._samples = tuple(self._samples[index] for index in indices)
+        part.__dict__.pop("locations", None)
+        return part
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Name of every chip."""
+        return tuple(sample.id for sample in self._samples)
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """Group of every chip, or None where one has none."""
+        groups = tuple(sample.group for sample in self._samples)
+        return None if None in groups else tuple(str(group) for group in groups)
+
+    @cached_property
+    def locations(self) -> NDArray[np.float64] | None:
+        """Longitude and latitude of every chip's centre, `(N, 2)`; None where one has no CRS.
+
+        The files' headers are read for it, once.
+        """
+        centres = []
+        for sample in self._samples:
+            with self._open(sample) as raster:
+                window = self._window(sample, raster)
+                if raster.crs is None:
+                    return None
+                column = window.col_off + window.width / 2
+                row = window.row_off + window.height / 2
+                x, y = raster.transform * (column, row)
+                (longitude,), (latitude,) = transform_points(
+                    raster.crs, CRS.from_epsg(4326), [x], [y]
+                )
+                centres.append((longitude, latitude))
+        return np.array(centres, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Item:
+        sample = self._samples[index]
+        if self._cache is None:
+            return self._read(sample)
+        if sample.id not in self._cache:
+            self._cache[sample.id] = self._read(sample)
+        kept = self._cache[sample.id]  # copied: what is done to an item must not reach the memory
+        return {
+            key: value.clone() if isinstance(value, torch.Tensor) else value
+            for key, value in kept.items()
+        }
+
+    def _open(self, sample: Sample) -> Raster:
+        return open_raster(sample.sources, **self._reading)
+
+    def _window(self, sample: Sample, raster: Raster) -> Window:
+        if sample.window is not None:
+            return sample.window
+        if self._chip_size is None:
+            return Window(0, 0, raster.width, raster.height)
+        size = self._chip_size
+        return Window((raster.width - size) // 2, (raster.height - size) // 2, size, size)
+
+    def _read(self, sample: Sample) -> Item:
+        with self._open(sample) as raster:
+            window = self._window(sample, raster)
+            image = raster.read(window)
+            grid = raster.grid
+        if image.bands != self.bands:
+            image = _same_bands(sample, image, self.bands)
+        item: Item = {
+            "image": torch.from_numpy(image.pixels),
+            "valid": torch.from_numpy(image.valid),
+            "id": sample.id,
+        }
+        if self._masks is not None and sample.mask is not None:
+            labels = torch.from_numpy(self._masks.read(sample.mask, grid, window, sample.id))
+            item["mask"] = labels if self.task == "regression" else labels.long()
+        elif isinstance(sample.label, int):
+            item["label"] = torch.tensor(sample.label)
+        else:
+            item["label"] = torch.tensor(sample.label, dtype=torch.float32)
+        return item
+
+
+def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) -> RasterImage:
+    """The bands of the data set, for files that hold them in another order or hold more."""
+    try:
+        return image.select(bands)
+    except MissingBandsError as error:
+        raise InputError(
+            f"{sample.sources[0]}: not the bands of the other chips: {error}"
+        ) from error
+
+
+def _with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:
+    if groups is None:
+        return sample
+    group = groups.get(sample.id, groups.get(Path(sample.id).stem))
+    if group is None:
+        raise InputError(f"{sample.id}: no group is given for this chip")
+    return replace(sample, group=str(group))
+
+
+def _mask_classes(
+    classes: Sequence[str] | None, label_map: Mapping[int, str] | None, mask: Mask | None
+) -> tuple[str, ...]:
+    """Class names as given, else in the order of the label map, else as a class map carries them."""
+    mapped = tuple(dict.fromkeys((label_map or {}).values()))
+    if classes is None:
+        carried = classes_of_file(mask) if isinstance(mask, Path) and not mapped else None
+        names = mapped or carried
+        if not names:
+            raise InputError("name the classes of the masks: classes, or label_map")
+        return names
+    unknown = [name for name in mapped if name not in classes]
+    if unknown:
+        raise InputError(
+            f"label_map names {', '.join(unknown)}, which is not among the classes {', '.join(classes)}"
+        )
+    return tuple(classes)
+
+
+def _tiles(
+    samples: Sequence[Sample], masks: MaskReader, tile: int, stride: int, reading: ReadOptions
+) -> list[Sample]:
+    """Tiles of every image that hold a label."""
+    tiles = []
+    for sample in samples:
+        with open_raster(sample.sources, **reading) as raster:
+            grid = raster.grid
+        assert sample.mask is not None
+        for candidate in cut_tiles(sample, grid.height, grid.width, tile, stride):
+            labels = masks.read(sample.mask, grid, candidate.window, sample.id)
+            empty = np.isnan(labels) if masks.values else labels == IGNORE_INDEX
+            if not empty.all():
+                tiles.append(candidate)
+    if not tiles:
+        raise InputError(
+            f"{samples[0].id}: no mask holds a label of the classes {', '.join(masks.classes)}"
+        )
+    return tiles
