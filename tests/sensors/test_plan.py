@@ -57,6 +57,8 @@ def test_what_landsat_8_serves_of_sentinel_2():
         (l7.select("ST_B6"), l8, {"ST_B6": ["ST_B10"]}),
         (l7.select("ST_B6"), load_sensor("modis-terra"), {"ST_B6": ["B31", "B32"]}),
         (l7.select("SR_B2"), s2, {"SR_B2": ["B03"]}),  # and not a share of blue
+        # A mix that gains little is not worth it: planet's blue alone, not with its neighbours.
+        (s2.select("B02"), load_sensor("planetscope-8b"), {"B02": ["blue"]}),
         (naip.select("R", "G", "B"), load_sensor("rgb-aerial"), {n: [n] for n in "RGB"}),
     ],
 )
@@ -100,6 +102,8 @@ def test_another_quantity_never_serves_and_is_named():
     assert missing.nearest == naip["R"]
     assert missing.overlap > 0.5
     assert "measures brightness, not reflectance" in missing.reason
+    twin = replace(s2["B04"], quantity="brightness")
+    assert not BandPlan.match(s2.select("B04"), [twin]).is_applicable
 
 
 def test_radar_is_matched_by_polarisation_and_frequency():
@@ -129,6 +133,14 @@ def test_equal_responses_are_told_apart_by_gsd_then_name():
     assert served(BandPlan.match([wanted], [fine, wanted])) == {"B04": ["B04"]}
     again = replace(wanted, name="again")
     assert served(BandPlan.match([wanted], [fine, again])) == {"B04": ["again"]}
+
+
+def test_of_equal_responses_in_a_mix_the_best_suited_one_is_used():
+    coarse = [replace(band, gsd=300) for band in enmap.channels]
+    alone = BandPlan.match(s2.select("B04"), enmap.channels)
+    beside = BandPlan.match(s2.select("B04"), [*coarse, *enmap.channels])
+    assert beside.matches[0].weights == alone.matches[0].weights
+    assert [i - 224 for i in beside.matches[0].sources] == list(alone.matches[0].sources)
 
 
 def test_the_threshold_is_kept():
