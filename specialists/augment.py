@@ -1,8 +1,8 @@
 """Random changes of a training batch that leave its meaning as it is.
 
-Everything is drawn per sample on the batch's own device from torch's global generator, so that seeding torch
-seeds the augmentation. Pixels are physical, therefore the radiometric changes are too: a gain multiplies
-reflectance, and adds its decibels to backscatter.
+Everything is drawn per sample on the batch's own device from torch's global generator, so that
+seeding torch seeds the augmentation. Pixels are physical, therefore the radiometric changes are
+too: a gain multiplies reflectance, and adds its decibels to backscatter.
 
 Shape suffixes: B batch, C channels, H height, W width, K classes, N any trailing axes.
 """
@@ -31,8 +31,8 @@ class AugmentConfig:
         brightness: Largest relative change of a band's gain, drawn per band and sample.
         noise: Standard deviation of added Gaussian noise, as a share of the band's own deviation.
         band_dropout: Probability that a band is marked invalid; at least one band stays.
-        mixup, cutmix: Concentration of the Beta distribution of the mixing ratio; 0 is off. With both on,
-            each batch is mixed by one of them.
+        mixup, cutmix: Concentration of the Beta distribution of the mixing ratio; 0 is off. With
+            both on, each batch is mixed by one of them.
     """
 
     flip: bool = True
@@ -73,12 +73,12 @@ class Augment:
         """Augment a batch.
 
         Args:
-            batch: `image` (B, C, H, W) physical, `valid` (B, C, H, W) bool, and `label` (B,) or (B, K), or
-                `mask` (B, H, W) or (B, K, H, W).
+            batch: `image` (B, C, H, W) physical, `valid` (B, C, H, W) bool, and `label` (B,) or
+                (B, K), or `mask` (B, H, W) or (B, K, H, W).
 
         Returns:
-            A batch of the same entries; a mixed single `label` becomes a distribution (B, K). Invalid pixels
-            are 0.
+            A batch of the same entries; a mixed single `label` becomes a distribution (B, K).
+            Invalid pixels are 0.
         """
         config = self.config
         batch = dict(batch)
@@ -154,7 +154,7 @@ def _move(tensors: list[Tensor], config: AugmentConfig) -> list[Tensor]:
 
 
 def _draw_shifted(size: int, length: int, shift: int, device: torch.device) -> Tensor:
-    """Positions 0..length-1 shifted by one draw per sample and reflected at both ends, (size, length)."""
+    """Positions (size, length), shifted by one draw per sample and reflected at both ends."""
     offset = torch.randint(-shift, shift + 1, (size, 1), device=device)
     position = (torch.arange(length, device=device) + offset).abs()
     return (length - 1) - ((length - 1) - position).abs()

@@ -5,11 +5,12 @@
       spec.json              the specialist's specification
       weights.safetensors    the weights that were best on the selection split
       metrics.json           scores on the selection and test splits, and the floors'
-      training.json          data, seed, time, machine, versions: what a card tells about the training
-      checkpoints/           last.ckpt to resume from, best.ckpt
+      training.json          data, seed, time, machine, versions: what a card tells about the
+      training checkpoints/           last.ckpt to resume from, best.ckpt
       logs/                  CSV and TensorBoard
 
-Every file appears at once and whole; `metrics.json` is written last, and a folder that has it is finished.
+Every file appears at once and whole; `metrics.json` is written last, and a folder that has it is
+finished.
 """
 
 import json
@@ -19,6 +20,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -61,17 +63,18 @@ class RunFolder:
         run = cls(path)
         if path.exists() and not path.is_dir():
             raise InputError(f"run_dir {path} is a file; give a folder")
-        if overwrite:
+        holds_run = run._config_file.exists()
+        if holds_run and overwrite:
             run._clear()
-        if run._config_file.exists():
+        elif holds_run:
             run._check_same(config)
+            return run
         elif path.is_dir() and any(path.iterdir()):
             raise InputError(
                 f"run_dir {path} is not empty and holds no training run; give another folder"
             )
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        path.mkdir(parents=True, exist_ok=True)
+        run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
         return run
 
     @property
@@ -80,6 +83,11 @@ class RunFolder:
         if (self.path / "metrics.json").exists():
             return "finished"
         return "interrupted" if self.last_checkpoint.exists() else "new"
+
+    @property
+    def started(self) -> datetime:
+        """When the run was first started."""
+        return datetime.fromtimestamp(self._config_file.stat().st_mtime, UTC)
 
     @property
     def checkpoints(self) -> Path:
@@ -135,8 +143,6 @@ class RunFolder:
             )
 
     def _clear(self) -> None:
-        if not self._config_file.exists():
-            return
         # The mark of a finished run goes first: what is left of a half-cleared folder is no result.
         for name in ("metrics.json", *_FILES[1:]):
             (self.path / name).unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""The configuration of a training run: its schema, and how Hydra puts it together.
+
+The YAML files are in the package `configs`; what they may say is what the dataclasses here and in
+`data`, `task` and `augment` declare. A configuration is plain data: nothing in it names code to
+run.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sensors import InputError
+from specialists.data import DataConfig
+from specialists.task import RecipeConfig
+
+
+@dataclass
+class PretrainedConfig:
+    """A file of pretrained backbone weights.
+
+    Args:
+        file: Path of the file, in timm's format.
+        licence: Its licence; the specialist's weights derive from it.
+    """
+
+    file: str
+    licence: str
+
+
+@dataclass
+class SpecialistConfig:
+    """The network, as far as the data does not decide it; names are those of `SpecialistSpec`."""
+
+    architecture: str = "convnextv2_atto"
+    stem_stride: int = 4
+    head: str = "pyramid"
+    head_hidden_size: int = 0
+    decoder: str = "unet"
+    drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
+    pretrained: PretrainedConfig | None = None
+
+
+@dataclass
+class TrainerConfig(RecipeConfig):
+    """The recipe, and where it runs.
+
+    Args:
+        accelerator, devices, strategy: Lightning's own switches; `devices=2` trains on two GPUs.
+        amp: bfloat16 mixed precision on CUDA. Never on a CPU, where it is far slower.
+        deterministic: Ask CUDA for reproducible kernels too.
+    """
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    strategy: str = "auto"
+    amp: bool = True
+    deterministic: bool = False
+
+
+@dataclass
+class TrainConfig:
+    """One training run.
+
+    Args:
+        name: Of the run.
+        run_dir: Folder for everything it leaves behind.
+        seed: Of weights, order of the data and augmentation.
+        overwrite: Remove an earlier run in `run_dir` first.
+        data, specialist, trainer: The configuration groups.
+    """
+
+    name: str
+    run_dir: str
+    data: DataConfig
+    specialist: SpecialistConfig = field(default_factory=SpecialistConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    overwrite: bool = False
+
+
+def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None) -> TrainConfig:
+    """Compose the configuration `train` with Hydra.
+
+    Args:
+        overrides: In Hydra's grammar, such as `experiment=eurosat_rgb` or `trainer.lr=1e-3`.
+        config_dir: A folder of one's own groups (`data/mine.yaml`, ...), searched beside `configs`.
+
+    Raises:
+        InputError: If an override cannot be parsed, or a group, key or value is not what it may be.
+    """
+    overrides = list(overrides)
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise InputError(f"--config-dir {config_dir} is not a folder")
+        overrides.append(f"hydra.searchpath=['file://{config_dir.resolve()}']")
+    try:
+        with initialize_config_module("configs", version_base="1.3"):
+            composed = compose("train", overrides)
+        checked = OmegaConf.merge(OmegaConf.structured(TrainConfig), composed)
+        OmegaConf.to_container(checked, resolve=True, throw_on_missing=True)
+        config = OmegaConf.to_object(checked)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"the configuration cannot be used: {error}") from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def to_plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as dictionaries, lists, strings and numbers, with everything resolved."""
+    plain = OmegaConf.to_container(DictConfig(OmegaConf.structured(config)), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def parse_command_line(arguments: Sequence[str]) -> TrainConfig | None:
+    """The configuration a command line asks for, or None if it only wanted to see it."""
+    parser = argparse.ArgumentParser(
+        prog="train-specialist",
+        description="Train a specialist and write a run folder for register-specialist.",
+        epilog="example: train-specialist experiment=eurosat_rgb data.root=/data run_dir=runs/a",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as trainer.lr=1e-3"
+    )
+    parser.add_argument(
+        "--config-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with configuration groups of your own",
+    )
+    parser.add_argument(
+        "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    config = compose_config(options.overrides, options.config_dir)
+    if options.cfg is None:
+        return config
+    print(yaml.safe_dump(to_plain(config), sort_keys=False), end="")
+    return None

@@ -1,0 +1,255 @@
+"""From a data configuration to the splits a specialist is trained, selected and tested on.
+
+A split with files of its own is read from them; any other is cut from the training files. A
+configuration is plain data, and a closed table says which reader its `kind` means.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from rasters import ChipDataset
+from rasters.chips import Task
+from sensors import InputError
+from specialists.splitting import SplitConfig, cut, cut_masks, groups_of
+
+
+@dataclass
+class ChipsConfig:
+    """Files of one split; which entries count depends on the configuration's `kind`.
+
+    Args:
+        folder: `folders`: one sub-folder a class.
+        images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
+            the images' own files hold them.
+        table: `table`: a CSV file.
+    """
+
+    folder: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    table: str | None = None
+
+
+@dataclass
+class DataConfig:
+    """A labelled data set.
+
+    Args:
+        name, title, licence, source: What the card of a specialist will say of it.
+        root: Folder of data sets, for use in the paths below.
+        kind: `folders` (one a class), `pairs` (images and masks) or `table` (a CSV file).
+        task: As in `SpecialistSpec`.
+        train, selection, test: Files of each split; without, a split is cut from `train` as
+            `split` says.
+        other_tests: Further test sets by name, scored apart. With `split.by=component` they need no
+            masks of their own: they get the ones that are held out for the test.
+        sensor, bands, processing_baseline, scale, offset, same_grid: How to read the files, see
+            `rasters.open_raster`.
+        gsd: Ground sample distance in metres, where the bands do not say.
+        classes: Names in order, see the constructors of `rasters.ChipDataset`.
+        label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
+        multi_label, image_column, label_column, group_column: For tables, see
+            `rasters.ChipDataset.from_table`.
+        chip_size: Crop or pad every chip to this edge, in pixels.
+        cache: Keep chips in memory once they were read.
+        workers: Processes that read chips beside the training.
+    """
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    kind: str
+    train: ChipsConfig
+    root: str = "data"
+    task: str = "scene-classification"
+    selection: ChipsConfig | None = None
+    test: ChipsConfig | None = None
+    other_tests: dict[str, ChipsConfig] = field(default_factory=dict)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    sensor: Any = None
+    bands: list[str] | None = None
+    processing_baseline: str | None = None
+    scale: Any = None
+    offset: Any = None
+    same_grid: bool = False
+    gsd: float | None = None
+    classes: list[str] | None = None
+    label_map: dict[int, str] | None = None
+    mask_layer: str | None = None
+    tile: int | None = None
+    multi_label: bool = False
+    image_column: str = "file"
+    label_column: Any = "label"
+    group_column: str | None = None
+    chip_size: int | None = None
+    cache: bool = True
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The chips of a run by split: `train`, `selection`, and the test sets there are."""
+
+    chips: dict[str, ChipDataset]
+
+    def digest(self) -> str:
+        """SHA-256 of which chip is in which split."""
+        lines = sorted(
+            f"{name}\t{id_}\n" for name, chips in self.chips.items() for id_ in chips.ids
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def load_splits(config: DataConfig, folder: Path) -> Splits:
+    """Find the chips of every split; what has no files of its own is cut from the training files.
+
+    Args:
+        config: The data set.
+        folder: Where masks are written that say which polygons a split holds
+            (`split.by=component`).
+
+    Raises:
+        InputError: If files are missing or cannot be used, a split is empty, or a group of chips is
+            in two splits.
+    """
+    _check(config)
+    own = {"selection": config.selection, "test": config.test, **config.other_tests}
+    files = {name: given for name, given in own.items() if given is not None}
+    fractions = {name: share for name, share in config.split.fractions.items() if name not in files}
+    if config.split.by == "component":
+        chips = _read_components(config, files, fractions, folder)
+    else:
+        whole = _read(config, config.train)
+        parts = cut(whole, config.split, fractions)
+        chips = {name: whole.subset(indices) for name, indices in parts.items() if indices}
+        same_classes = replace(config, classes=list(whole.classes))
+        chips |= {name: _read(same_classes, given) for name, given in files.items()}
+    for name in ("train", "selection"):
+        if name not in chips:
+            raise InputError(
+                f"data {config.name}: no chip is left for the {name} split; give data.{name} files "
+                "of its own, or change data.split"
+            )
+    if config.split.by == "group":
+        _check_groups(chips, config.split)
+    return Splits(chips)
+
+
+def describe_splits(config: DataConfig) -> str:
+    """Where the chips of each split come from, in words, for the record."""
+    own = [name for name in ("selection", "test") if getattr(config, name) is not None]
+    own += config.other_tests
+    text = f"cut from the training files {config.split.describe()}"
+    return f"{text}; files of their own: {', '.join(own)}" if own else text
+
+
+def _check(config: DataConfig) -> None:
+    if config.kind not in _READERS:
+        raise InputError(f"data.kind {config.kind!r} is not one of {', '.join(_READERS)}")
+    if config.task not in _TASKS[config.kind]:
+        raise InputError(
+            f"data.kind={config.kind} serves {' or '.join(_TASKS[config.kind])}, "
+            f"and data.task is {config.task!r}"
+        )
+    reserved = {"train", "selection", "test"} & config.other_tests.keys()
+    if reserved:
+        raise InputError(f"data.other_tests: {', '.join(reserved)} is the name of another split")
+
+
+def _check_groups(chips: dict[str, ChipDataset], split: SplitConfig) -> None:
+    seen: dict[str, str] = {}
+    for name, part in chips.items():
+        for group in set(groups_of(part, split)):
+            if seen.setdefault(group, name) != name:
+                raise InputError(
+                    f"group {group} is in the {seen[group]} and in the {name} split: chips of one "
+                    "group look alike, so it may be in one of them only"
+                )
+
+
+def _read_components(
+    config: DataConfig, files: dict[str, ChipsConfig], fractions: dict[str, float], folder: Path
+) -> dict[str, ChipDataset]:
+    """Splits that see the same images, each with the labelled polygons of its own."""
+    if config.kind != "pairs" or config.train.masks is None:
+        raise InputError("data.split.by=component cuts masks: it needs data.kind=pairs and masks")
+    masks = cut_masks(config.train.masks, config.label_map, config.split, fractions, folder)
+    own = {name: replace(config.train, masks=str(path)) for name, path in masks.items()}
+    for name, given in files.items():
+        if given.masks is None and "test" not in masks:
+            raise InputError(f"data.{name} has no masks, and data.split holds none out for a test")
+        own[name] = replace(given, masks=given.masks or str(masks["test"]))
+    # The number 255 marks what another split holds.
+    return {name: _read(config, given) for name, given in own.items()}
+
+
+def _read(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return _READERS[config.kind](config, files)
+
+
+def _read_folders(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    folder = _given(files.folder, "folder", config)
+    return ChipDataset.from_folders(folder, classes=config.classes, **_options(config))
+
+
+def _read_pairs(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_pairs(
+        _given(files.images, "images", config),
+        files.masks,
+        classes=config.classes,
+        label_map=config.label_map,
+        mask_layer=config.mask_layer,
+        tile=config.tile,
+        task=cast("Task", config.task),
+        **_options(config),
+    )
+
+
+def _read_table(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_table(
+        _given(files.table, "table", config),
+        image_column=config.image_column,
+        label_column=config.label_column,
+        group_column=config.group_column,
+        classes=config.classes,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        **_options(config),
+    )
+
+
+def _options(config: DataConfig) -> dict[str, Any]:
+    return {
+        "sensor": config.sensor,
+        "bands": config.bands,
+        "processing_baseline": config.processing_baseline,
+        "scale": config.scale,
+        "offset": config.offset,
+        "same_grid": config.same_grid,
+        "chip_size": config.chip_size,
+        "cache": config.cache,
+    }
+
+
+def _given(value: str | None, name: str, config: DataConfig) -> str:
+    if not value:
+        raise InputError(
+            f"data.kind={config.kind} needs {name} for each split that has files of its own"
+        )
+    return value
+
+
+_READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
+    "folders": _read_folders,
+    "pairs": _read_pairs,
+    "table": _read_table,
+}
+_TASKS = {
+    "folders": ("scene-classification",),
+    "pairs": ("semantic-segmentation", "regression"),
+    "table": ("scene-classification", "regression"),
+}
