@@ -1,0 +1,214 @@
+"""`predict-map`: a scene and the name of a specialist become a map."""
+
+import argparse
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from mapping.result import MapResult
+from sensors import InputError
+from sensors.errors import exit_on_input_error
+
+if TYPE_CHECKING:
+    from specialists.model import Specialist
+
+_WEIGHTS = "weights.safetensors"  # the name within a run folder
+
+
+@exit_on_input_error
+def main() -> None:
+    """Run the command; bad input leaves with exit code 2 and writes nothing."""
+    arguments = parse_arguments()
+    console = Console(stderr=True)
+    with _plain_warnings(console):
+        # Imported here: torch takes seconds, and `--help` needs none of it.
+        from mapping.backends import TorchBackend
+        from mapping.predict import predict_map
+
+        specialist = load(arguments.specialist, arguments.registry)
+        result = predict_map(
+            arguments.scene,
+            specialist,
+            arguments.out,
+            probabilities=arguments.probabilities,
+            window=arguments.window,
+            overlap=arguments.overlap,
+            batch_size=arguments.batch_size,
+            picture=arguments.picture,
+            backend=TorchBackend(specialist, arguments.device),
+            sensor=arguments.sensor,
+            bands=arguments.bands,
+            processing_baseline=arguments.processing_baseline,
+            scale=arguments.scale,
+            offset=arguments.offset,
+            same_grid=arguments.same_grid,
+            gsd=arguments.gsd,
+        )
+    report(result, Console())
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line (`sys.argv` by default)."""
+    parser = argparse.ArgumentParser(
+        prog="predict-map",
+        description="Turn a georeferenced scene into a map with one registered specialist.",
+        epilog="The map is a Cloud-Optimized GeoTIFF on the scene's own grid; QGIS shows classes "
+        "by name and colour.",
+    )
+    parser.add_argument(
+        "scene",
+        nargs="+",
+        type=Path,
+        help="raster files that together hold the bands, or a folder of them",
+    )
+    parser.add_argument(
+        "--specialist",
+        required=True,
+        metavar="NAME[@VERSION]",
+        help="a registered specialist, a run folder or a .safetensors file",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="MAP.tif", help="the map to write"
+    )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="write every class's probability to MAP_probabilities.tif too",
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="MAP.png", help="draw the scene beside its map here"
+    )
+    parser.add_argument(
+        "--registry",
+        type=Path,
+        metavar="PATH",
+        help="registry folder (default: $TERRAGUILD_REGISTRY)",
+    )
+
+    scene = parser.add_argument_group("what the scene holds, where its files do not say")
+    scene.add_argument(
+        "--sensor",
+        type=_names,
+        metavar="NAME[,NAME]",
+        help="sensors of the catalogue, or a sensor's own file (.yaml)",
+    )
+    scene.add_argument(
+        "--bands",
+        type=_names,
+        metavar="B02,B03,...",
+        help="names of the bands in file order",
+    )
+    scene.add_argument(
+        "--processing-baseline", metavar="NN.NN", help="of Sentinel-2 products, such as 04.00"
+    )
+    scene.add_argument(
+        "--scale",
+        type=float,
+        help="physical = stored * scale + offset, instead of the sensor's own",
+    )
+    scene.add_argument("--offset", type=float, help="see --scale")
+    scene.add_argument(
+        "--same-grid",
+        action="store_true",
+        help="files of equal size show the same ground, whatever their georeference says",
+    )
+
+    how = parser.add_argument_group("how it is gone over")
+    how.add_argument(
+        "--gsd",
+        type=float,
+        metavar="METRES",
+        help="resample the scene first; the map then has this grid (default: the scene's own)",
+    )
+    how.add_argument(
+        "--window",
+        type=int,
+        metavar="PIXELS",
+        help="side of a window (default: what the specialist was trained at)",
+    )
+    how.add_argument(
+        "--overlap",
+        type=float,
+        metavar="FRACTION",
+        help="shared by neighbouring windows (default: 0.5; chips of a scene classifier: 0.75)",
+    )
+    how.add_argument("--batch-size", type=int, default=8, help="windows run at once (default: 8)")
+    how.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: CUDA where there is one)")
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def load(reference: str, registry: Path | None) -> "Specialist":
+    """The frozen specialist that a file, a run folder or a registered name stands for.
+
+    Raises:
+        InputError: If there is none.
+    """
+    from registry import Registry
+    from specialists.files import load_specialist
+
+    path = Path(reference)
+    if path.is_dir():
+        path = path / _WEIGHTS
+        if not path.is_file():
+            raise InputError(
+                f"{reference} is a folder without {_WEIGHTS}: give that of a finished training run"
+            )
+    if path.suffix == ".safetensors":
+        return load_specialist(path).freeze()
+    return Registry.open(registry).get(reference)
+
+
+def report(result: MapResult, console: Console) -> None:
+    """Print what the map holds and where it lies."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    if result.ranges:
+        table.add_column("target")
+        for heading in ("minimum", "mean", "maximum"):
+            table.add_column(heading, justify="right")
+        for name, numbers in result.ranges.items():
+            table.add_row(name, *(f"{number:.4g}" for number in numbers))
+    else:
+        table.add_column("class")
+        table.add_column("share", justify="right")
+        if result.pixel_area is not None:
+            table.add_column("area", justify="right")
+        for name, share in sorted(result.shares.items(), key=lambda entry: -entry[1]):
+            area = result.pixel_area is not None and share * result.pixels * result.pixel_area
+            table.add_row(name, f"{share:.1%}", *([_area(area)] if area is not False else []))
+    console.print(table)
+    total = result.pixels + result.nodata_pixels
+    console.print(
+        f"\n{result.pixels:,} of {total:,} pixels mapped, {result.windows:,} windows, "
+        f"{result.seconds:.1f} s ({total / 1e6 / result.seconds:.2f} Mpixel/s)",
+        highlight=False,
+    )
+    files = [result.path, result.probabilities_path, result.picture_path]
+    written = ", ".join(dict.fromkeys(str(file) for file in files if file))
+    console.print(
+        f"Written: {written}; open {result.path} in QGIS.", soft_wrap=True, highlight=False
+    )
+
+
+def _area(square_metres: float) -> str:
+    if square_metres >= 1e6:
+        return f"{square_metres / 1e6:,.2f} km2"
+    return f"{square_metres / 1e4:,.2f} ha"
+
+
+@contextmanager
+def _plain_warnings(console: Console) -> Iterator[None]:
+    """Show our warnings as one line for people, without file name and source line."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: console.print(
+            f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
+        yield
