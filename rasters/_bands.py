@@ -39,8 +39,8 @@ def identify_layers(
 ) -> tuple[Layer, ...]:
     """The layers whose bands the file tells; none if it says nothing.
 
-    Tried in this order: our own tag, the layers' descriptions, the end of the file's name (one layer only), the
-    colours of a PNG or JPEG.
+    Tried in this order: our own tag, the layers' descriptions, the end of the file's name (one
+    layer only), the colours of a PNG or JPEG.
 
     Args:
         path: The file.
@@ -64,7 +64,8 @@ def identify_layers(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(
-            f"{path}: several layers claim to be band {', '.join(repeated)}; name the layers in the file anew"
+            f"{path}: several layers claim to be band {', '.join(repeated)}; name the layers in "
+            "the file anew"
         )
     return tuple(layers)
 
@@ -89,9 +90,13 @@ def name_layers(
         files = ", ".join(str(path) for path, _ in unnamed[:3]) + (", ..." if unnamed[3:] else "")
         received = "no names were given" if names is None else f"{len(names)} names were given"
         raise InputError(
-            f"{count} layers do not say which band they are ({files}) and {received}: name the sensor, and in "
+            f"{count} layers do not say which band they are ({files}) and {received}: name the "
+            "sensor, and in "
             f"`bands` one band for each of these layers in file order ({SKIP!r} leaves a layer out)"
         )
+    repeated = sorted({name for name in names if name != SKIP and names.count(name) > 1})
+    if repeated:
+        raise InputError(f"`bands` names {', '.join(repeated)} twice: a layer is one band")
     found: dict[Path, tuple[Layer, ...]] = {}
     left = list(names)
     for path, layers in unnamed:
@@ -120,9 +125,9 @@ def find_channel(name: str, sensors: Sequence[Sensor]) -> Channel:
 def match_description(text: str | None, sensors: Sequence[Sensor]) -> Channel | None:
     """The channel that a layer's description means, or None.
 
-    A name (`B04`, `SR_B4`, `VV`), a common name (`red`, `swir1`), a wavelength (`0.665`, `665 nm`) or a numbered
-    band with its quantity (`band 4 reflectance`). `Band 4` alone is what software writes for any fourth
-    layer, and says nothing.
+    A name (`B04`, `SR_B4`, `VV`), a common name (`red`, `swir1`), a wavelength (`0.665`, `665 nm`)
+    or a numbered band with its quantity (`band 4 reflectance`). `Band 4` alone is what software
+    writes for any fourth layer, and says nothing.
     """
     text = (text or "").strip()
     wavelength = _read_wavelength(text)
@@ -145,7 +150,8 @@ def _from_tag(path: Path, tag: str, count: int) -> list[Channel]:
         raise InputError(f"{path}: its tag {BANDS_TAG} cannot be read ({error})") from error
     if len(channels) != count:
         raise InputError(
-            f"{path}: its tag {BANDS_TAG} names {len(channels)} bands, but the file has {count} layers"
+            f"{path}: its tag {BANDS_TAG} names {len(channels)} bands, but the file has {count} "
+            "layers"
         )
     return channels
 

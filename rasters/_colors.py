@@ -1,4 +1,4 @@
-"""Colours for classes: what maps of land cover conventionally use, and a stable palette for all else."""
+"""Colours for classes: the conventions of land-cover maps, and a stable palette for all else."""
 
 import colorsys
 import re
@@ -48,8 +48,8 @@ _PALETTE: tuple[Color, ...] = (
 def class_colors(class_names: Sequence[str]) -> list[Color]:
     """One colour a class: water blue, forest dark green, crop ochre, built-up red and so on.
 
-    Names that mean the same kind of cover get shades of its colour; names without a convention take turns in a fixed
-    palette. All colours differ, and the same list always gets the same ones.
+    Names that mean the same kind of cover get shades of its colour; names without a convention take
+    turns in a fixed palette. All colours differ, and the same list always gets the same ones.
 
     Args:
         class_names: Names such as `AnnualCrop`, `dense_residential`, `Inland waters`.

@@ -46,7 +46,8 @@ def _expand(source: Path) -> list[Path]:
     files = list_images(source) or list_images(source, recursive=True)
     if not files:
         raise InputError(f"{source}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return files
+    # A whole Sentinel-2 product has masks elsewhere whose names end in a band's name too.
+    return [file for file in files if "IMG_DATA" in file.parts] or files
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Grid:
         return math.sqrt(column * row) * float(self.crs.linear_units_factor[1])
 
     def at_gsd(self, gsd: float) -> "Grid":
-        """The same ground in pixels of `gsd` metres; the last row and column may reach beyond it."""
+        """The same ground in pixels of `gsd` metres; the last ones may reach beyond it."""
         if self.gsd is None:
             raise InputError(
                 "the image has no CRS, so its pixels have no size in metres: leave out gsd"
@@ -116,8 +116,8 @@ def common_grid(
         same_grid: All files have the grid of the first, whatever they say.
 
     Raises:
-        InputError: If files without CRS differ in size, if files do not lie on the same ground, or if their
-            georeferences contradict each other.
+        InputError: If files without CRS differ in size, if files do not lie on the same ground, or
+            if their georeferences contradict each other.
     """
     first = next(iter(grids))
     located = {path: grid for path, grid in grids.items() if grid.crs is not None}
@@ -154,8 +154,10 @@ def _check_same_ground(path: Path, grid: Grid, reference_path: Path, reference: 
     )
     if same_corner and grid.shape == reference.shape and not grid.coincides(reference):
         raise InputError(
-            f"{path} and {reference_path} have the same corner and {_size(grid)} pixels each, but pixels of "
-            f"{grid.gsd:g} m and {reference.gsd:g} m: one georeference is wrong. If they show the same "
+            f"{path} and {reference_path} have the same corner and {_size(grid)} pixels each, but "
+            "pixels of "
+            f"{grid.gsd:g} m and {reference.gsd:g} m: one georeference is wrong. If they show the "
+            "same "
             "ground, set same_grid: true and name the file with the right georeference first"
         )
     left, bottom, right, top = transform_bounds(grid.crs, reference.crs, *grid.bounds)
@@ -176,10 +178,10 @@ def align(
     nodata: float | None = None,
     categorical: bool = False,
 ) -> DatasetReader | WarpedVRT:
-    """View a file that has the grid `own` on another grid, by window: nothing is read before it is asked for.
+    """View a file that has the grid `own` on another grid; nothing is read before it is asked for.
 
-    Upsampling is bilinear, downsampling averages, and class codes take the nearest pixel. Numbers are mixed as
-    they are stored, so radar in decibels is mixed in decibels.
+    Upsampling is bilinear, downsampling averages, and class codes take the nearest pixel. Numbers
+    are mixed as they are stored, so radar in decibels is mixed in decibels.
     """
     if own.coincides(grid):
         return dataset

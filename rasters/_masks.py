@@ -26,7 +26,8 @@ class MaskReader:
 
     Args:
         classes: Names of the classes; for values, of the layers.
-        label_map: Stored number to class name, other numbers are ignored; None: numbers are indices.
+        label_map: Stored number to class name, other numbers are ignored; None: numbers are
+            indices.
         ignore: Stored numbers that mean "no label", beside the file's own nodata.
         layer: Description of the layer that holds the labels; None for files of labels alone.
         values: The layers hold values of a regression, not classes.
@@ -52,7 +53,8 @@ class MaskReader:
             name: What to call an array in a message.
 
         Returns:
-            Class indices, uint8 `(H, W)` with 255 for none; or float32 `(K, H, W)` with NaN for none.
+            Class indices, uint8 `(H, W)` with 255 for none; or float32 `(K, H, W)` with NaN for
+            none.
 
         Raises:
             InputError: If size or place is not the image's, or a number is outside the classes.
@@ -96,7 +98,8 @@ class MaskReader:
                 _check_size(str(path), view.shape, grid)
                 if view is dataset and not own.coincides(grid):
                     raise InputError(
-                        f"{path}: the mask has the image's size but lies elsewhere; set same_grid: true if its "
+                        f"{path}: the mask has the image's size but lies elsewhere; set "
+                        "same_grid: true if its "
                         "georeference is wrong"
                     )
                 stored = view.read(None if index is None else [index], window=window)

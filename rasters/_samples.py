@@ -1,4 +1,4 @@
-"""Finding labelled images: a folder a class, image and mask files that go together, rows of a table."""
+"""Finding labelled images: a folder a class, images and masks that go together, rows of a table."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ Files = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Sample:
-    """One chip: where its pixels come from, and its label (a number of a class, values, or a mask)."""
+    """One chip: where its pixels come from, and its label (index of a class, values, or a mask)."""
 
     id: str
     sources: tuple[Path, ...]
@@ -108,7 +108,8 @@ def _pair(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
     known = set(_stems(masks))
     alone = next((file for file in images if file.stem not in known), images[0])
     raise InputError(
-        f"{alone}: no mask of that name among {len(masks)} files such as {masks[0]}; names of images and masks "
+        f"{alone}: no mask of that name among {len(masks)} files such as {masks[0]}; names of "
+        "images and masks "
         "may differ in a fixed beginning or ending only"
     )
 
@@ -159,7 +160,8 @@ def samples_from_table(
         numbers: Labels are numbers.
 
     Raises:
-        InputError: If a column or file is missing, or a label is not among the classes or not a number.
+        InputError: If a column or file is missing, or a label is not among the classes or not a
+            number.
     """
     columns = [image_column, *label_columns]
     rows = _read_table(table, columns if group_column is None else [*columns, group_column])

@@ -1,7 +1,8 @@
 """Files beside a class map that make GIS software show class names.
 
-A GeoTIFF has a place for colours but none for class names. GDAL keeps them in `<file>.aux.xml` (category names and an
-attribute table), QGIS reads a style from `<stem>.qml` when it opens the layer.
+A GeoTIFF has a place for colours but none for class names. GDAL keeps them in `<file>.aux.xml`
+(category names and an attribute table), QGIS reads a style from `<stem>.qml` when it opens the
+layer.
 """
 
 from collections.abc import Sequence

@@ -19,6 +19,7 @@ Layers = dict[Path, tuple[Layer, ...]]
 _SAFE_BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
 _NO_BASELINE = "99.99"  # N9999 marks products of the Sentinel-2 toolbox, whatever their offset
 
+# A data set opens thousands of files of one sensor: its YAML is read once.
 _cached_sensor = lru_cache(maxsize=64)(load_sensor)
 
 
@@ -28,15 +29,18 @@ def load_sensors(
     """The sensors named, with the scaling of the files' processing baseline."""
     if sensors is None:
         return []
+    given = [sensors] if isinstance(sensors, str | Sensor) else list(sensors)
     loaded = []
-    for sensor in [sensors] if isinstance(sensors, str | Sensor) else sensors:
+    for sensor in given:
+        baseline = processing_baseline
         if isinstance(sensor, Sensor):
             loaded.append(sensor)
-        elif sensor.startswith("sentinel-2"):
-            baseline = processing_baseline or _find_baseline(datasets)
-            loaded.append(_cached_sensor(sensor, baseline))
-        else:
-            loaded.append(_cached_sensor(sensor, processing_baseline))
+            continue
+        if sensor.startswith("sentinel-2"):
+            baseline = baseline or _find_baseline(datasets)
+        elif len(given) > 1:
+            baseline = None  # it was given for another one of them
+        loaded.append(_cached_sensor(sensor, baseline))
     return loaded
 
 
@@ -44,13 +48,14 @@ def _find_baseline(datasets: Datasets) -> str | None:
     """Sentinel-2 processing baseline that the files or the product's name tell."""
     found = set()
     for path, dataset in datasets.items():
-        in_name = _SAFE_BASELINE.search(str(path))
+        in_name = _SAFE_BASELINE.search(str(path.absolute()))
         tag = dataset.tags().get("PROCESSING_BASELINE")
         found.add(tag or (f"{in_name[1]}.{in_name[2]}" if in_name else None))
     found -= {None, _NO_BASELINE}
     if len(found) > 1:
         raise InputError(
-            f"files of several processing baselines ({', '.join(sorted(map(str, found)))}) have different "
+            f"files of several processing baselines ({', '.join(sorted(map(str, found)))}) have "
+            "different "
             "offsets: stack files of one product"
         )
     return found.pop() if found else None
@@ -97,7 +102,7 @@ def _select(
     given: Sequence[Channel], names: Sequence[str], sensors: Sequence[Sensor]
 ) -> list[Channel]:
     stack = Sensor("the stack", "", "", tuple(given))
-    selected = []
+    selected: list[Channel] = []
     for name in names:
         candidates = [source[name] for source in (stack, *sensors) if name in source]
         found = next((band for band in candidates if band in given), None)
@@ -105,6 +110,8 @@ def _select(
             raise InputError(
                 f"no band is called {name!r} in these files: they hold {', '.join(stack.names)}"
             )
+        if found in selected:
+            raise InputError(f"band {found.name} is asked for twice")
         selected.append(found)
     return selected
 

@@ -9,30 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from rasters._bands import Layer
 from rasters._files import reading
+from rasters._grid import Grid, align
 from sensors.errors import InputError
 
 Number = float | Mapping[str, float]
 
 
 def with_scaling(
-    layer: Layer, dataset: DatasetReader, scale: Number | None, offset: Number | None
-) -> Layer:
-    """The layer with the scale and offset to use: the user's, else the file's own, else the sensor's."""
-    channel = layer.channel
-    own_scale, own_offset = dataset.scales[layer.index - 1], dataset.offsets[layer.index - 1]
-    if (own_scale, own_offset) != (1, 0):
-        channel = replace(channel, scale=own_scale, offset=own_offset)
-    wanted_scale, wanted_offset = _for_band(scale, channel.name), _for_band(offset, channel.name)
-    if wanted_scale is not None:
-        channel = replace(channel, scale=wanted_scale, offset=wanted_offset or 0.0)
-    elif wanted_offset is not None:
-        channel = replace(channel, offset=wanted_offset)
-    return Layer(layer.index, channel)
+    layers: Sequence[Layer], dataset: DatasetReader, scale: Number | None, offset: Number | None
+) -> tuple[Layer, ...]:
+    """Layers with the scale and offset to use: the user's, else the file's, else the sensor's."""
+    scales, offsets = dataset.scales, dataset.offsets
+    scaled = []
+    for layer in layers:
+        channel = layer.channel
+        declared = scales[layer.index - 1], offsets[layer.index - 1]
+        if declared != (1, 0):
+            channel = replace(channel, scale=declared[0], offset=declared[1])
+        own_scale, own_offset = _for_band(scale, channel.name), _for_band(offset, channel.name)
+        if own_scale is not None:
+            channel = replace(channel, scale=own_scale, offset=own_offset or 0.0)
+        elif own_offset is not None:
+            channel = replace(channel, offset=own_offset)
+        scaled.append(Layer(layer.index, channel))
+    return tuple(scaled)
 
 
 def check_band_names(numbers: Number | None, names: Sequence[str], argument: str) -> None:
@@ -48,61 +52,76 @@ def check_band_names(numbers: Number | None, names: Sequence[str], argument: str
         )
 
 
-def fill_value(dataset: DatasetReader, layers: Sequence[Layer]) -> float | None:
-    """Stored number that marks pixels without data when a file is resampled."""
-    first = layers[0]
-    declared = dataset.nodatavals[first.index - 1]
-    if declared is not None:
-        return float(declared)
-    if np.issubdtype(np.dtype(dataset.dtypes[first.index - 1]), np.floating):
-        return math.nan
-    return first.channel.nodata
+class LayerReader:
+    """Reads some layers of an open file on the stack's grid, in physical units.
 
+    Args:
+        path: The file, for messages.
+        dataset: The file, open.
+        own: Grid of the file.
+        grid: Grid of the stack.
+        layers: Layers to read, with their scaling.
+    """
 
-def read_physical(
-    path: Path, view: DatasetReader | WarpedVRT, layers: Sequence[Layer], window: Window
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a window inside the file: physical pixels (invalid ones 0) and their validity, both `(C, H, W)`."""
-    indexes = [layer.index for layer in layers]
-    with reading(path):
-        stored = view.read(indexes, window=window)
-        masked = {MaskFlags.per_dataset, MaskFlags.alpha} & set(
-            view.mask_flag_enums[indexes[0] - 1]
-        )
-        mask = view.read_masks(indexes[0], window=window) if masked else None
-    pixels = stored.astype(np.float32)
-    valid = np.isfinite(pixels)
-    if mask is not None:
-        valid &= mask > 0
-    for position, layer in enumerate(layers):
-        for nodata in {view.nodatavals[layer.index - 1], layer.channel.nodata} - {None}:
-            valid[position] &= stored[position] != nodata
-    pixels[~valid] = 0
-    pixels *= _column([layer.channel.scale for layer in layers])
-    pixels += _column([layer.channel.offset for layer in layers])
-    pixels[~valid] = 0
-    _check_scaled_once(path, stored, pixels, valid, layers)
-    return pixels, valid
+    def __init__(
+        self, path: Path, dataset: DatasetReader, own: Grid, grid: Grid, layers: Sequence[Layer]
+    ) -> None:
+        self.path = path
+        self.channels = tuple(layer.channel for layer in layers)
+        self._indexes = [layer.index for layer in layers]
+        first = self._indexes[0] - 1
+        file_nodata, dtype = dataset.nodatavals, np.dtype(dataset.dtypes[first])
+        self._is_floating = bool(np.issubdtype(dtype, np.floating))
+        self._nodata = [
+            {file_nodata[layer.index - 1], layer.channel.nodata} - {None} for layer in layers
+        ]
+        fill = file_nodata[first]
+        if fill is None:
+            fill = math.nan if self._is_floating else self.channels[0].nodata
+        with reading(path):
+            self._view = align(dataset, own, grid, nodata=fill)
+            flags = self._view.mask_flag_enums[first]
+        self._has_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
 
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Physical pixels of a window (invalid ones 0) and their validity, both `(C, H, W)`."""
+        with reading(self.path):
+            stored = self._view.read(self._indexes, window=window)
+            mask = (
+                self._view.read_masks(self._indexes[0], window=window) if self._has_mask else None
+            )
+        pixels = stored.astype(np.float32)
+        valid = np.isfinite(pixels)
+        if mask is not None:
+            valid &= mask > 0
+        for layer, numbers in enumerate(self._nodata):
+            for nodata in numbers:
+                valid[layer] &= stored[layer] != nodata
+        if self._is_floating:
+            self._check_scaled_once(pixels, valid)
+        pixels[~valid] = 0  # an infinite number would spread a warning
+        pixels *= _column([channel.scale for channel in self.channels])
+        pixels += _column([channel.offset for channel in self.channels])
+        pixels[~valid] = 0
+        return pixels, valid
 
-def _check_scaled_once(
-    path: Path,
-    stored: NDArray[np.generic],
-    pixels: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    layers: Sequence[Layer],
-) -> None:
-    """Refuse reflectance kept as 0..1 in a floating-point file that a sensor's scale would shrink to nothing."""
-    if not np.issubdtype(stored.dtype, np.floating):
-        return
-    for position, layer in enumerate(layers):
-        channel = layer.channel
-        small = channel.quantity in ("reflectance", "brightness") and channel.scale < 0.01
-        values = stored[position][valid[position]]
-        if small and values.size and 0 < np.abs(values).max() < 3:
+    def close(self) -> None:
+        """Close the view of the file."""
+        self._view.close()
+
+    def _check_scaled_once(self, stored: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Refuse reflectance stored as 0..1 that a sensor's scale would shrink to nothing."""
+        small = [
+            layer
+            for layer, channel in enumerate(self.channels)
+            if channel.quantity in ("reflectance", "brightness") and channel.scale < 0.01
+        ]
+        values = stored[small][valid[small]]
+        largest = float(np.abs(values).max(initial=0))
+        if 0 < largest < 3:
             raise InputError(
-                f"{path}: band {channel.name} holds numbers up to {np.abs(values).max():.3g}, which are reflectance "
-                f"already, and a scale of {channel.scale:g} would be applied: set scale: 1"
+                f"{self.path}: numbers up to {largest:.3g} are reflectance already, and a scale of "
+                f"{self.channels[small[0]].scale:g} would be applied: set scale: 1"
             )
 
 

@@ -43,19 +43,22 @@ class ChipDataset(Dataset[Item]):
     An item is a dict, H and W being the chip's own size:
 
     - `image`: float32 `(C, H, W)` in physical units, 0 where invalid; `valid`: bool `(C, H, W)`;
-    - for scenes `label`: long `()`, or float32 `(K,)` of 0 and 1 (multi-label) or of values (regression);
-    - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32 `(K, H, W)` with NaN for no
-      value (regression);
+    - for scenes `label`: long `()`, or float32 `(K,)` of 0 and 1 (multi-label) or of values
+      (regression);
+    - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32 `(K, H,
+      W)` with NaN for no value (regression);
     - `id`: the chip's name.
 
-    Files are opened when an item is asked for, so a data set costs little to make and can be sent to workers.
+    Files are opened when an item is asked for, so a data set costs little to make and can be sent
+    to workers.
 
     Attributes:
         bands: What the C layers of every image measure.
         classes: Names of the K classes, or of the values of a regression.
         task: `scene-classification`, `semantic-segmentation` or `regression`.
         multi_label: A scene may have several classes.
-        ids: Name of every chip: its path below the data set's folder, with rows and columns for a tile.
+        ids: Name of every chip: its path below the data set's folder, with rows and columns for a
+            tile.
         groups: Group of every chip (a place, a patient, a flight), or None.
     """
 
@@ -140,28 +143,30 @@ class ChipDataset(Dataset[Item]):
     ) -> Self:
         """Segmentation, or regression per pixel, from images and masks.
 
-        Folders, and patterns such as `S1/*_S1.tif`, go together by name: masks may be named like their images,
-        or differ in a fixed beginning or ending. Lists go together in order.
+        Folders, and patterns such as `S1/*_S1.tif`, go together by name: masks may be named like
+        their images, or differ in a fixed beginning or ending. Lists go together in order.
 
         Args:
             images: Folder, pattern, file, or list of files.
             masks: The same for masks; a list may hold arrays `(H, W)`. None: the images' own files.
-            classes: Names in the order of the indices. If not given: those of `label_map`, or those that a class
-                map of `write_class_map` carries.
-            label_map: Stored number to class name; other numbers are ignored. If not given, numbers are indices.
+            classes: Names in the order of the indices. If not given: those of `label_map`, or those
+                that a class map of `write_class_map` carries.
+            label_map: Stored number to class name; other numbers are ignored. If not given, numbers
+                are indices.
             ignore: Stored numbers without label, where there is no `label_map`.
             mask_layer: Name of the layer with the labels, for files that hold more than labels.
             groups: Group by chip id or file stem.
             tile: Cut images into squares of this side; those without any label are left out.
             stride: Step from tile to tile, `tile` if not given; less makes tiles overlap.
-            task: `semantic-segmentation`, or `regression` of every pixel (`classes` name the mask's layers).
+            task: `semantic-segmentation`, or `regression` of every pixel (`classes` name the mask's
+                layers).
             chip_size: Centre-crop or pad every chip to this side.
             cache: Keep every chip in memory once it was read.
             reading: Arguments of `open_raster`.
 
         Raises:
-            InputError: If an image has no mask; when tiling or reading, if a mask's size differs from its image's or
-                a label is outside the classes.
+            InputError: If an image has no mask; when tiling or reading, if a mask's size differs
+                from its image's or a label is outside the classes.
         """
         samples = samples_from_pairs(images, images if masks is None else masks)
         samples = [_with_group(sample, groups) for sample in samples]
@@ -207,7 +212,8 @@ class ChipDataset(Dataset[Item]):
 
         Args:
             table: The file.
-            image_column: Column of images: a file, a folder of single-band files, or several with `;` between.
+            image_column: Column of images: a file, a folder of single-band files, or several with
+                `;` between.
             label_column: Column of labels; for a regression one or several columns of numbers.
             group_column: Column that says which chips belong together.
             classes: Names in the order wanted; if not given, all labels that occur, sorted.
@@ -220,7 +226,8 @@ class ChipDataset(Dataset[Item]):
             reading: Arguments of `open_raster`.
 
         Raises:
-            InputError: If a column or a file is missing, or a label is not among the classes or not a number.
+            InputError: If a column or a file is missing, or a label is not among the classes or not
+                a number.
         """
         label_columns = [label_column] if isinstance(label_column, str) else list(label_column)
         samples, names = samples_from_table(
@@ -352,7 +359,7 @@ def _with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:
 def _mask_classes(
     classes: Sequence[str] | None, label_map: Mapping[int, str] | None, mask: Mask | None
 ) -> tuple[str, ...]:
-    """Class names as given, else in the order of the label map, else as a class map carries them."""
+    """Class names as given, else those of the label map, else those a class map carries."""
     mapped = tuple(dict.fromkeys((label_map or {}).values()))
     if classes is None:
         carried = classes_of_file(mask) if isinstance(mask, Path) and not mapped else None
@@ -363,7 +370,8 @@ def _mask_classes(
     unknown = [name for name in mapped if name not in classes]
     if unknown:
         raise InputError(
-            f"label_map names {', '.join(unknown)}, which is not among the classes {', '.join(classes)}"
+            f"label_map names {', '.join(unknown)}, which is not among the classes "
+            f"{', '.join(classes)}"
         )
     return tuple(classes)
 

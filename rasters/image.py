@@ -19,7 +19,8 @@ class RasterImage:
     """Pixels in physical units, with what each band measures and where it lies.
 
     Args:
-        pixels: float32 `(C, H, W)`: reflectance or brightness 0..1, kelvin, or sigma0 in dB. Invalid pixels are 0.
+        pixels: float32 `(C, H, W)`: reflectance or brightness 0..1, kelvin, or sigma0 in dB.
+            Invalid pixels are 0.
         valid: bool `(C, H, W)`, per band, so that one dead band does not empty the scene.
         bands: What each of the C bands measures.
         transform: From column and row to coordinates, as in rasterio.
@@ -38,7 +39,8 @@ class RasterImage:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[0] != len(self.bands):
             raise InputError(
-                f"pixels of shape {self.pixels.shape} beside {len(self.bands)} bands: expected (C, H, W) "
+                f"pixels of shape {self.pixels.shape} beside {len(self.bands)} bands: expected "
+                "(C, H, W) "
                 "with one band a layer"
             )
         if self.valid.shape != self.pixels.shape:
@@ -64,14 +66,15 @@ class RasterImage:
 
     @property
     def gsd(self) -> float | None:
-        """Ground sample distance in metres (degrees at the latitude of the centre); None without a CRS."""
+        """Ground sample distance in metres (of degrees, at the centre); None without a CRS."""
         return Grid(self.height, self.width, self.transform, self.crs).gsd
 
     def select(self, wanted: Sequence[Channel]) -> "RasterImage":
         """The wanted bands, served by those that are here.
 
         Raises:
-            MissingBandsError: If a wanted band is not covered; the message names the nearest that is.
+            MissingBandsError: If a wanted band is not covered; the message names the nearest that
+                is.
         """
         plan = BandPlan.match(tuple(wanted), self.bands).require()
         valid = np.asarray(plan.apply_valid(self.valid))

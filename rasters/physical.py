@@ -15,13 +15,13 @@ SAMPLE_SIDE = (
 def check_physical(image: RasterImage) -> None:
     """Refuse pixels in other units than their bands declare.
 
-    The rules look at the bulk of the valid pixels, so that snow, cloud and sun glint (reflectance up to about 2),
-    bright targets in radar, or a few broken pixels are never refused.
+    The rules look at the bulk of the valid pixels, so that snow, cloud and sun glint (reflectance
+    up to about 2), bright targets in radar, or a few broken pixels are never refused.
 
     Raises:
-        InputError: If reflectance or brightness is plainly unscaled (values in the thousands where 0..1 is
-            declared), if temperature is not in kelvin, or if backscatter is not in decibels. The message says what
-            to set.
+        InputError: If reflectance or brightness is plainly unscaled (values in the thousands where
+            0..1 is declared), if temperature is not in kelvin, or if backscatter is not in
+            decibels. The message says what to set.
     """
     step = -(-max(image.height, image.width, 1) // SAMPLE_SIDE)
     pixels, valid = image.pixels[:, ::step, ::step], image.valid[:, ::step, ::step]
@@ -48,7 +48,8 @@ def _check_reflectance(pixels: Pixels) -> None:
     values = np.concatenate(list(pixels.values()))
     if np.count_nonzero(values < -0.05) * 2 > values.size:
         raise InputError(
-            f"reflectance has a median of {np.median(values):.3g} where 0..1 is declared: scale and offset "
+            f"reflectance has a median of {np.median(values):.3g} where 0..1 is declared: scale "
+            "and offset "
             f"do not belong to these files; {SCALE_HINT}"
         )
 
@@ -59,7 +60,8 @@ def _check_unit_range(pixels: Pixels) -> None:
             continue
         median, largest = float(np.median(values)), float(values.max())
         raise InputError(
-            f"band {name}: median {median:.6g} where 0..1 is declared, the stored numbers are not scaled: "
+            f"band {name}: median {median:.6g} where 0..1 is declared, the stored numbers are not "
+            "scaled: "
             f"set scale: {_usual_scale(median, largest)}"
         )
 
@@ -82,7 +84,8 @@ def _check_kelvin(pixels: Pixels) -> None:
             )
         if median > 1000:
             raise InputError(
-                f"band {name}: median {median:.6g} where kelvin are declared, the stored numbers are not "
+                f"band {name}: median {median:.6g} where kelvin are declared, the stored numbers "
+                "are not "
                 f"scaled; {SCALE_HINT}"
             )
 
@@ -96,11 +99,13 @@ def _check_decibels(pixels: Pixels) -> None:
     median = float(np.median(positive))
     if median < 1:
         raise InputError(
-            f"{names}: no value is negative and the median is {median:.3g}: this looks like linear power, "
+            f"{names}: no value is negative and the median is {median:.3g}: this looks like "
+            "linear power, "
             "expected decibels; convert with 10 * log10(power)"
         )
     if median > 50:
         raise InputError(
-            f"{names}: no value is negative and the median is {median:.4g}: these are digital numbers, expected "
+            f"{names}: no value is negative and the median is {median:.4g}: these are digital "
+            "numbers, expected "
             "calibrated sigma0 in decibels"
         )

@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -13,17 +12,16 @@ import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from rasters._bands import Layer
-from rasters._files import Sources, expand_sources, open_dataset, reading
-from rasters._grid import Grid, align, clip_window, common_grid
+from rasters._files import Sources, expand_sources, open_dataset
+from rasters._grid import Grid, clip_window, common_grid
 from rasters._stack import Sensors, choose_layers, load_sensors
-from rasters._values import Number, check_band_names, fill_value, read_physical, with_scaling
+from rasters._values import LayerReader, Number, check_band_names, with_scaling
 from rasters.image import RasterImage
 from rasters.physical import check_physical
 from sensors.bands import Channel
+from sensors.errors import InputError
 
 
 class ReadOptions(TypedDict, total=False):
@@ -38,25 +36,23 @@ class ReadOptions(TypedDict, total=False):
     same_grid: bool
 
 
-@dataclass(frozen=True)
-class _File:
-    """An open file, the wanted ones of its layers, and a view of it on the common grid."""
-
-    path: Path
-    layers: tuple[Layer, ...]
-    view: DatasetReader | WarpedVRT
-
-
 class Raster:
-    """Files stacked into one image that is read by window; made by `open_raster`, closed as a context manager."""
+    """Files stacked into one image that is read by window.
+
+    Made by `open_raster`; a context manager that closes the files.
+    """
 
     def __init__(
-        self, files: Sequence[_File], order: Sequence[Channel], grid: Grid, closing: ExitStack
+        self,
+        files: Sequence[LayerReader],
+        order: Sequence[Channel],
+        grid: Grid,
+        closing: ExitStack,
     ) -> None:
-        stacked = [layer.channel for file in files for layer in file.layers]
         self._files = tuple(files)
-        self._order = [stacked.index(band) for band in order]
-        self.bands: tuple[Channel, ...] = tuple(stacked[position] for position in self._order)
+        self._positions = [[order.index(band) for band in file.channels] for file in files]
+        scaled = [band for file in files for band in file.channels]
+        self.bands: tuple[Channel, ...] = tuple(scaled[scaled.index(band)] for band in order)
         self._grid = grid
         self._closing = closing
 
@@ -97,8 +93,8 @@ class Raster:
             window: Rows and columns; it may reach outside, where everything is invalid.
 
         Raises:
-            InputError: If a file turns out to be truncated, or its numbers cannot be what its bands measure
-                (`check_physical`).
+            InputError: If a file turns out to be truncated, or its numbers cannot be what its bands
+                measure (`check_physical`).
         """
         wanted = Window(0, 0, self.width, self.height) if window is None else _whole_pixels(window)
         height, width = int(wanted.height), int(wanted.width)
@@ -108,14 +104,17 @@ class Raster:
         if inside.height and inside.width:
             top, left = inside.row_off - wanted.row_off, inside.col_off - wanted.col_off
             rows, columns = Window(left, top, inside.width, inside.height).toslices()
-            parts = [
-                read_physical(file.path, file.view, file.layers, inside) for file in self._files
-            ]
-            pixels[:, rows, columns] = np.concatenate([part for part, _ in parts])[self._order]
-            valid[:, rows, columns] = np.concatenate([part for _, part in parts])[self._order]
+            for file, positions in zip(self._files, self._positions, strict=True):
+                pixels[positions, rows, columns], valid[positions, rows, columns] = file.read(
+                    inside
+                )
         place = self._grid.window(wanted)
         image = RasterImage(pixels, valid, self.bands, place.transform, place.crs)
-        check_physical(image)
+        try:
+            check_physical(image)
+        except InputError as error:
+            names = ", ".join(str(file.path) for file in self._files)
+            raise InputError(f"{names}: {error}") from error
         return image
 
     def close(self) -> None:
@@ -147,35 +146,39 @@ def open_raster(
 ) -> Raster:
     """Open one or several files as one stack of bands; no pixel is read yet.
 
-    Which band a layer is comes from what the file says: the tag that `write_raster` leaves, the layers'
-    descriptions (`B04`, `red`, `665 nm`), the end of the file's name (`..._B04.jp2`, `VV.tif`), the colours of a PNG
-    or JPEG; only files that say nothing take the names in `bands`, in file order. Layers that the sensor does not
-    know in a file that names its layers are left out, and so are such files in a folder.
+    Which band a layer is comes from what the file says: the tag that `write_raster` leaves, the
+    layers' descriptions (`B04`, `red`, `665 nm`), the end of the file's name (`..._B04.jp2`,
+    `VV.tif`), the colours of a PNG or JPEG. Only files that say nothing take the names in `bands`,
+    in file order. Layers that the sensor does not know, in a file that names its layers, are left
+    out, and so are files without a known band in a folder of others.
 
-    Files of different resolution are stacked on the finest grid: upsampling is bilinear, downsampling averages.
-    Files without CRS are stacked pixel by pixel when their sizes are equal.
+    Files of different resolution are stacked on the finest grid: upsampling is bilinear,
+    downsampling averages. Files without CRS are stacked pixel by pixel when their sizes are equal.
 
-    Stored numbers become physical by `stored * scale + offset`. The numbers come from `scale` and `offset` here; else
-    from the file where it declares its own; else from the sensor. A pixel is invalid where it is NaN or infinite,
-    the sensor's or the file's nodata, or masked out by the file.
+    Stored numbers become physical by `stored * scale + offset`. The numbers come from `scale` and
+    `offset` here; else from the file where it declares its own; else from the sensor. A pixel is
+    invalid where it is NaN or infinite, the sensor's or the file's nodata, or masked out by the
+    file.
 
     Args:
         sources: A file (GeoTIFF, JPEG 2000, PNG, JPEG), a folder of files, or a list of them.
-        sensor: Name in the catalogue, path of a sensor's YAML file, a `Sensor`, or a list where several sensors are
-            stacked. Not needed for files written by `write_raster`.
-        bands: Names of the layers of files that say nothing of themselves, in file order, `"-"` for a layer to leave
-            out. For files that name their bands: which of them to read, in this order.
+        sensor: Name in the catalogue, path of a sensor's YAML file, a `Sensor`, or a list where
+            several sensors are stacked. Not needed for files written by `write_raster`.
+        bands: Names of the layers of files that say nothing of themselves, in file order, `"-"` for
+            a layer to leave out. For files that name their bands: which of them to read, in this
+            order.
         gsd: Pixel size wanted, in metres.
-        processing_baseline: Of a Sentinel-2 product (`"05.09"`); found in the file's tags or the product's name
-            (`_N0509_`) if not given.
-        scale: Replaces both scale and offset of the file or sensor; a number, or numbers by band name.
+        processing_baseline: Of a Sentinel-2 product (`"05.09"`); found in the file's tags or the
+            product's name (`_N0509_`) if not given.
+        scale: Replaces both scale and offset of the file or sensor; a number, or numbers by band
+            name.
         offset: Goes with `scale` (0 if not given), or replaces the offset alone.
-        same_grid: All files have the pixel grid of the first, whatever they say: for files that lost their
-            georeference or carry a wrong one.
+        same_grid: All files have the pixel grid of the first, whatever they say: for files that
+            lost their georeference or carry a wrong one.
 
     Raises:
-        InputError: If a file cannot be read, its bands cannot be told, a band is there twice, or the files do not lie
-            on the same ground.
+        InputError: If a file cannot be read, its bands cannot be told, a band is there twice, or
+            the files do not lie on the same ground.
     """
     groups = expand_sources(sources)
     with ExitStack() as closing:
@@ -193,13 +196,9 @@ def open_raster(
         )
         files = []
         for path, found in layers.items():
-            dataset = datasets[path]
-            scaled = tuple(with_scaling(layer, dataset, scale, offset) for layer in found)
-            with reading(path):
-                nodata = fill_value(dataset, scaled)
-                view = align(dataset, own_grids[path], grid, nodata=nodata)
-            closing.callback(view.close)
-            files.append(_File(path, scaled, view))
+            scaled = with_scaling(found, datasets[path], scale, offset)
+            files.append(LayerReader(path, datasets[path], own_grids[path], grid, scaled))
+            closing.callback(files[-1].close)
         return Raster(files, order, grid, closing.pop_all())
 
 

@@ -1,6 +1,7 @@
 """Deterministic splits: by hash, by blocks of ground or groups, by labelled polygons.
 
-All are pure functions of their arguments: they depend neither on the order of the samples nor on a random state.
+All are pure functions of their arguments: they depend neither on the order of the samples nor on a
+random state.
 """
 
 import hashlib
@@ -54,23 +55,23 @@ def block_split(
 ) -> dict[str, list[int]]:
     """Split by blocks of ground or by groups, each of which lies in one split as a whole.
 
-    Larger blocks are dealt first, each to the split that lacks most, so that the shares are met as closely as whole
-    blocks allow.
+    Larger blocks are dealt first, each to the split that lacks most, so that the shares are met as
+    closely as whole blocks allow.
 
     Args:
         locations: Coordinates `(N, 2)`, or one group key a sample.
         block_size: Side of a block in the unit of the coordinates; None for group keys.
         fractions: Share of every split, summing to 1.
         seed: Another seed is another split.
-        margin: Leave out samples this near to one of an earlier split, in the unit of the coordinates: two blocks
-            that touch still have neighbours across their border.
+        margin: Leave out samples this near to one of an earlier split, in the unit of the
+            coordinates: two blocks that touch still have neighbours across their border.
 
     Returns:
         Sorted positions of the samples for every split.
 
     Raises:
-        InputError: If the fractions do not sum to 1, there are fewer blocks than splits, or locations and block size
-            do not go together.
+        InputError: If the fractions do not sum to 1, there are fewer blocks than splits, or
+            locations and block size do not go together.
     """
     _check_fractions(fractions)
     keys = _block_keys(np.asarray(locations), block_size)
@@ -80,7 +81,8 @@ def block_split(
     wanted = sum(share > 0 for share in fractions.values())
     if len(members) < wanted:
         raise InputError(
-            f"{len(members)} blocks or groups cannot fill {wanted} splits: give smaller blocks, or fewer splits"
+            f"{len(members)} blocks or groups cannot fill {wanted} splits: give smaller blocks, "
+            "or fewer splits"
         )
     sizes = {key: len(found) for key, found in members.items()}
     split: dict[str, list[int]] = {name: [] for name in fractions}
@@ -98,9 +100,10 @@ def component_split(
     *,
     ignore: int = IGNORE_INDEX,
 ) -> dict[str, NDArray[np.integer]]:
-    """Split sparse labels by polygon: every connected component of a class lies in one split as a whole.
+    """Split sparse labels by polygon: no connected component of a class is in two splits.
 
-    Each class is dealt on its own, so that every split has its share of every class that has components enough.
+    Each class is dealt on its own, so that every split has its share of every class that has
+    components enough.
 
     Args:
         mask_HW: Labels.
@@ -135,7 +138,8 @@ def _block_keys(locations: NDArray[np.generic], block_size: float | None) -> lis
         return [str(key) for key in locations]
     if block_size is None or block_size <= 0 or not numeric:
         raise InputError(
-            f"locations of shape {locations.shape} with block_size {block_size}: give coordinates (N, 2) and the "
+            f"locations of shape {locations.shape} with block_size {block_size}: give coordinates "
+            "(N, 2) and the "
             "side of a block, or one group key a sample and block_size None"
         )
     cells = np.floor(locations.astype(np.float64) / block_size).astype(np.int64)

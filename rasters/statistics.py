@@ -22,8 +22,8 @@ class BandStatistics:
     Args:
         bands: The C bands.
         mean: Per band, in its physical unit; 0 for a band without a valid pixel.
-        std: Standard deviation per band (of the population); 1 for a band that has no valid pixel or never varies,
-            so that dividing by it is always possible.
+        std: Standard deviation per band (of the population); 1 for a band that has no valid pixel
+            or never varies, so that dividing by it is always possible.
         count: Valid pixels per band.
     """
 
@@ -38,8 +38,8 @@ def measure_statistics(
 ) -> BandStatistics:
     """Measure a data set's bands; give the training split's indices (or subset), never more.
 
-    Chips are merged pairwise by the method of Chan, Golub and LeVeque (1979), in float64 and in order of position, so
-    that the order of `indices` does not matter.
+    Chips are merged pairwise by the method of Chan, Golub and LeVeque (1979), in float64 and in
+    order of position, so that the order of `indices` does not matter.
 
     Args:
         dataset: Chips.

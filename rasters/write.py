@@ -34,11 +34,13 @@ BLOCK = 512
 class RasterWriter:
     """Write a Cloud-Optimized GeoTIFF window by window, in any order and in bounded memory.
 
-    Windows go to a tiled file in a temporary folder beside the target. When the `with` block ends without error,
-    that becomes a COG which replaces the target in one step; after an error the target is as it was before.
+    Windows go to a tiled file in a temporary folder beside the target. When the `with` block ends
+    without error, that becomes a COG which replaces the target in one step; after an error the
+    target is as it was before.
 
-    A raster with `class_names` is a class map: a palette and the names as a tag lie in the file itself; the names go to
-    `<path>.aux.xml` for GDAL and to `<stem>.qml` for QGIS as well, because a GeoTIFF has no place of its own for them.
+    A raster with `class_names` is a class map: a palette and the names as a tag lie in the file
+    itself; the names go to `<path>.aux.xml` for GDAL and to `<stem>.qml` for QGIS as well, because
+    a GeoTIFF has no place of its own for them.
 
     Args:
         path: File to write, `.tif`.
@@ -76,7 +78,8 @@ class RasterWriter:
             raise InputError(f"{self.path}: the folder {self.path.parent} does not exist")
         if class_names is not None and (count != 1 or dtype != "uint8" or len(class_names) > 255):
             raise InputError(
-                f"{self.path}: a class map has one uint8 layer and at most 255 classes, got {count} "
+                f"{self.path}: a class map has one uint8 layer and at most 255 classes, got "
+                f"{count} "
                 f"layers of {dtype} and {len(class_names)} classes"
             )
         self._class_names = None if class_names is None else list(class_names)
@@ -173,8 +176,8 @@ def write_raster(
 ) -> None:
     """Write an image as a COG that describes itself: `open_raster` reads it back without a sensor.
 
-    Pixels are float32 in physical units, invalid ones NaN; layers carry the bands' names, and the tag
-    `TERRAGUILD_BANDS` (JSON) all that is known of each band; `tags` are added as they are.
+    Pixels are float32 in physical units, invalid ones NaN; layers carry the bands' names, and the
+    tag `TERRAGUILD_BANDS` (JSON) all that is known of each band; `tags` are added as they are.
     """
     stored = [
         channel_to_dict(replace(band, scale=1.0, offset=0.0, nodata=None)) for band in image.bands
@@ -225,7 +228,8 @@ def write_class_map(
     outside = (classes >= len(class_names)) & (classes != IGNORE_INDEX)
     if outside.any():
         raise InputError(
-            f"{path}: class {classes[outside].min()} is in the map, but there are {len(class_names)} "
+            f"{path}: class {classes[outside].min()} is in the map, but there are "
+            f"{len(class_names)} "
             f"class names (0 to {len(class_names) - 1}; {IGNORE_INDEX} is no data)"
         )
     height, width = classes.shape
