@@ -45,12 +45,15 @@ class Store:
             blobs: Hexadecimal SHA-256 to a file with these bytes, for every checksum in the card.
 
         Raises:
-            InputError: If this version is there already, a file does not hold the bytes it should,
-                or the folder cannot be written.
+            InputError: If this version is there already, the card is not JSON, a file does not hold
+                the bytes it should, or the folder cannot be written.
         """
         check_name(reference.name)
         check_version(str(reference.version))
-        encoded = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            encoded = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the card of {reference} is not plain JSON: {error}") from error
         with self._lock():
             self._refuse_existing(reference)
             for sha256, source in blobs.items():
@@ -76,14 +79,10 @@ class Store:
             return found[-1]
         names = sorted({entry.name for entry in self.references()})
         near = [str(entry) for entry in known] or get_close_matches(wanted.name, names)
-        raise InputError(
-            f"the registry {self.root} has no {wanted}; "
-            + (
-                f"it has {', '.join(near)}"
-                if near
-                else f"none of its {len(names)} names is similar"
-            )
+        there = (
+            f"it has {', '.join(near)}" if near else f"none of its {len(names)} names is similar"
         )
+        raise InputError(f"the registry {self.root} has no {wanted}; {there}")
 
     def read_card(self, reference: Reference) -> dict[str, Any]:
         """The STAC Item of a resolved reference.

@@ -10,7 +10,7 @@ from sensors.errors import InputError
 HEADER_LIMIT = 4 * 2**20
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, str]:
     """Metadata of a safetensors file whose sizes add up.
 
     The format (https://huggingface.co/docs/safetensors): 8 bytes with the length of the header,
@@ -31,7 +31,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             )
         encoded = file.read(header_size)
     header = _decode(path, encoded)
-    metadata: dict[str, Any] = header.pop("__metadata__", {})
+    metadata: dict[str, str] = header.pop("__metadata__", {})
     try:
         data_size = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         described = 8 + header_size + data_size
@@ -50,6 +50,9 @@ def _decode(path: Path, encoded: bytes) -> dict[str, Any]:
         header = json.loads(encoded)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its header is not JSON; truncated or not safetensors") from error
-    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+    if not isinstance(header, dict):
         raise InputError(f"{path}: its header is not a JSON object; not safetensors")
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise InputError(f"{path}: its metadata is not an object of strings; not safetensors")
     return header
