@@ -122,8 +122,8 @@ class PixelHead(nn.Module):
 
     The decoder (of segmentation-models-pytorch) works up to the finest level; the last block
     upsamples to the image, beside which it reads a few learned per-pixel mixtures of the bands
-    (1 x 1 convolution), so that edges and absolute values are kept. Decoder widths are half of the
-    pyramid's, which costs about as much as a ConvNeXtV2-Atto backbone.
+    (1 x 1 convolution), so that edges and absolute values are kept. Widths are chosen so that it
+    takes about 1.4 (`unet`) or 2 times (`fpn`) the multiply-adds of a ConvNeXtV2-Atto backbone.
 
     Args:
         channels: Width of every level, at least four levels for `fpn`.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sensors.bands import Channel, channel_from_dict, channel_to_dict
@@ -146,18 +146,17 @@ class SpecialistSpec:
         """
         if not isinstance(record, dict):
             raise InputError(f"a spec is a dictionary, got {type(record).__name__}")
-        hints = get_type_hints(cls)
-        unknown = sorted(set(record) - set(hints))
-        missing = sorted({f.name for f in fields(cls)} - set(record) - set(_DEFAULTED))
+        unknown, missing = set(record) - set(_HINTS), _REQUIRED - set(record)
         if unknown or missing:
             raise InputError(
-                f"spec with unknown fields {unknown} and missing fields {missing}; "
-                f"the fields are {', '.join(hints)}"
+                f"spec with unknown fields {sorted(unknown)} and missing fields {sorted(missing)}; "
+                f"the fields are {', '.join(_HINTS)}"
             )
-        return cls(**{name: _decode(name, value, hints[name]) for name, value in record.items()})
+        return cls(**{name: _decode(name, value, _HINTS[name]) for name, value in record.items()})
 
 
-_DEFAULTED = {f.name for f in fields(SpecialistSpec) if f.name in vars(SpecialistSpec)}
+_HINTS = get_type_hints(SpecialistSpec)
+_REQUIRED = {entry.name for entry in fields(SpecialistSpec) if entry.default is MISSING}
 
 
 def _decode(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401 - JSON in, any field's type out
