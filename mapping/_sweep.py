@@ -117,7 +117,8 @@ class Sweep:
         """Run the windows of one row that hold any data; `image` starts at `columns[0]`."""
         width = self.plan.window_width
         spans = {c: slice(c - columns[0], c - columns[0] + width) for c in columns}
-        coverage = {c: image.valid_HW[:, spans[c]].mean() for c in columns}
+        valid_HW = image.valid_HW
+        coverage = {c: valid_HW[:, spans[c]].mean() for c in columns}
         wanted = [c for c in columns if coverage[c] > 0]
         advance(len(columns) - len(wanted))
         for i in range(0, len(wanted), self.batch_size):

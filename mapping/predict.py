@@ -16,7 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mapping._outputs import LayerCounts, MapFiles, Sources, check_target, choose_paths
+from mapping._counts import LayerCounts
+from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
 from mapping._sweep import Sweep
 from mapping.backends import Backend, TorchBackend
@@ -103,7 +104,10 @@ def predict_map(
         plan = plan_windows(raster.height, raster.width, window, overlap)
         sweep = Sweep(raster, spec.bands, len(spec.classes), plan, batch_size)
         overview = Overview(raster, picture_bands(raster.bands), PANEL_PIXELS) if picture else None
-        with MapFiles(spec, raster, classes_path, layers_path) as files, _bar(progress) as bar:
+        with (
+            open_map_files(spec, raster, classes_path, layers_path) as files,
+            _bar(progress) as bar,
+        ):
             task = bar.add_task("mapping", total=sweep.windows)
             for rows in sweep.rows(
                 backend or TorchBackend(specialist), advance=lambda n: bar.advance(task, n)
