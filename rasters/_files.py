@@ -13,6 +13,13 @@ from sensors.errors import InputError
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".png", ".jpg", ".jpeg")
 
+# What makes GDAL report a file that ends early; by default it fills in what is missing.
+_STRICT = {
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,
+    "GDAL_NUM_THREADS": 1,  # errors in JPEG 2000's decoding threads are printed and forgotten
+}
+
 Sources = str | Path | Sequence[str | Path]
 
 
@@ -52,20 +59,27 @@ def _expand(source: Path) -> list[Path]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what GDAL says of a file that cannot be read into an `InputError` that names it.
+    """Turn what GDAL says of a file that cannot be read into an `InputError` that names it."""
+    with _gdal(f"{path}: cannot be read as an image, it is truncated or not a raster"):
+        yield
 
-    A JPEG that ends early is an error too: by default it would be filled with grey.
-    """
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what GDAL or the disk says of a file that cannot be written into an `InputError`."""
+    with _gdal(f"{path}: cannot be written"):
+        yield
+
+
+@contextmanager
+def _gdal(problem: str) -> Iterator[None]:
     try:
-        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True), warnings.catch_warnings():
-            # PNG and JPEG never have a georeference: whoever needs one says so.
+        with rasterio.Env(**_STRICT), warnings.catch_warnings():
+            # Plain pictures never have a georeference: whoever needs one says so.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, OSError) as error:
-        reason = str(error.__cause__ or error).strip()
-        raise InputError(
-            f"{path}: cannot be read as an image, it is truncated or not a raster ({reason})"
-        ) from error
+        raise InputError(f"{problem} ({str(error.__cause__ or error).strip()})") from error
 
 
 def open_dataset(path: Path) -> DatasetReader:

@@ -13,7 +13,6 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
-from rasterio.windows import transform as window_transform
 
 from sensors.errors import InputError
 
@@ -42,7 +41,7 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top in the units of the CRS."""
-        corners = [self.transform * (x, y) for x in (0, self.width) for y in (0, self.height)]
+        corners = [self.locate(x, y) for x in (0, self.width) for y in (0, self.height)]
         xs, ys = zip(*corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
@@ -54,7 +53,7 @@ class Grid:
         column = math.hypot(self.transform.a, self.transform.d)
         row = math.hypot(self.transform.b, self.transform.e)
         if self.crs.is_geographic:
-            _, latitude = self.transform * (self.width / 2, self.height / 2)
+            _, latitude = self.locate(self.width / 2, self.height / 2)
             return METRES_PER_DEGREE * math.sqrt(column * row * math.cos(math.radians(latitude)))
         return math.sqrt(column * row) * float(self.crs.linear_units_factor[1])
 
@@ -67,20 +66,27 @@ class Grid:
         factor = gsd / self.gsd
         if math.isclose(factor, 1, rel_tol=1e-4):
             return self
+        t = self.transform
         return replace(
             self,
             height=max(1, math.ceil(self.height / factor - 1e-6)),
             width=max(1, math.ceil(self.width / factor - 1e-6)),
-            transform=self.transform * Affine.scale(factor),
+            transform=Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f),
         )
+
+    def locate(self, column: float, row: float) -> tuple[float, float]:
+        """Coordinates of a place in the image; whole numbers are corners of pixels."""
+        t = self.transform
+        return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
 
     def window(self, window: Window) -> "Grid":
         """The part under a window, which may reach outside."""
+        t, (x, y) = self.transform, self.locate(window.col_off, window.row_off)
         return replace(
             self,
             height=int(window.height),
             width=int(window.width),
-            transform=window_transform(window, self.transform),
+            transform=Affine(t.a, t.b, x, t.d, t.e, y),
         )
 
     def coincides(self, other: "Grid") -> bool:
@@ -91,7 +97,7 @@ class Grid:
             return True
         pixel = abs(self.transform.determinant) ** 0.5
         drift = [
-            math.dist(self.transform * corner, other.transform * corner)
+            math.dist(self.locate(*corner), other.locate(*corner))
             for corner in ((0, 0), (self.width, 0), (0, self.height))
         ]
         return bool(self.crs == other.crs and max(drift) < pixel / 50)
@@ -200,9 +206,9 @@ def align(
         height=grid.height,
         width=grid.width,
         resampling=resampling,
-        dtype="float32",  # whole numbers would be rounded, differently from window to window
+        # Whole numbers would be rounded, and their nodata could not tell where the file ends.
+        dtype="float32",
         src_nodata=nodata,
-        nodata=nodata,
-        add_alpha=nodata is None,  # tells where the file does not reach
+        nodata=math.nan,
         UNIFIED_SRC_NODATA="NO",  # a dead band must not empty the others
     )

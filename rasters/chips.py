@@ -282,7 +282,7 @@ class ChipDataset(Dataset[Item]):
                     return None
                 column = window.col_off + window.width / 2
                 row = window.row_off + window.height / 2
-                x, y = raster.transform * (column, row)
+                x, y = raster.grid.locate(column, row)
                 (longitude,), (latitude,) = transform_points(
                     raster.crs, CRS.from_epsg(4326), [x], [y]
                 )

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from rasters._bands import BANDS_TAG
 from rasters._colors import Color, class_colors
-from rasters._files import reading
+from rasters._files import writing
 from rasters._masks import CLASSES_TAG, IGNORE_INDEX
 from rasters._sidecars import gdal_sidecar, qgis_style, sidecar_paths
 from rasters.image import RasterImage
@@ -106,11 +106,10 @@ class RasterWriter:
         }
 
     def __enter__(self) -> Self:
-        with ExitStack() as opening:
+        with ExitStack() as opening, writing(self.path):
             folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".writing-")
             self._folder = Path(opening.enter_context(folder))
-            with reading(self.path):
-                self._dataset = rasterio.open(self._folder / "windows.tif", "w", **self._profile)
+            self._dataset = rasterio.open(self._folder / "windows.tif", "w", **self._profile)
             opening.callback(self._dataset.close)
             if self._class_names is not None:
                 self._dataset.write_colormap(1, dict(enumerate(self._colors)))
@@ -126,12 +125,16 @@ class RasterWriter:
         Args:
             array_CHW: `(C, H, W)` of the raster's dtype.
             window: Rows and columns that the array fills.
+
+        Raises:
+            InputError: If the dtype is another, or the disk is full.
         """
         if array_CHW.dtype != self._dtype:
             raise InputError(
                 f"{self.path}: got an array of {array_CHW.dtype}, expected {self._dtype}"
             )
-        self._dataset.write(array_CHW, window=window)
+        with writing(self.path):
+            self._dataset.write(array_CHW, window=window)
 
     def __exit__(
         self,
@@ -141,34 +144,41 @@ class RasterWriter:
     ) -> None:
         with self._open:
             if kind is None:
-                self._dataset.close()
-                self._finish()
+                with writing(self.path):
+                    self._dataset.close()
+                    self._finish()
 
     def _finish(self) -> None:
         categorical = self._class_names is not None
         result = self._folder / "result.tif"
-        with reading(self.path):
-            copy_raster(
-                self._folder / "windows.tif",
-                result,
-                driver="COG",
-                compress="DEFLATE",
-                predictor="NO" if categorical else "YES",
-                overview_resampling="MODE" if categorical else "AVERAGE",
-                bigtiff="IF_SAFER",
-            )
-        for sidecar, content in zip(sidecar_paths(self.path), self._sidecars(), strict=True):
+        copy_raster(
+            self._folder / "windows.tif",
+            result,
+            driver="COG",
+            compress="DEFLATE",
+            predictor="NO" if categorical else "YES",
+            overview_resampling="MODE" if categorical else "AVERAGE",
+            bigtiff="IF_SAFER",
+        )
+        sidecars = self._sidecars()
+        for sidecar in sidecar_paths(self.path):
             # One left by an earlier raster of this name would describe the new one wrongly.
             sidecar.unlink(missing_ok=True)
-            if content is not None:
-                sidecar.write_bytes(content)
         result.replace(self.path)
+        for sidecar, content in sidecars.items():
+            draft = self._folder / "sidecar"
+            draft.write_bytes(content)
+            draft.replace(sidecar)
 
-    def _sidecars(self) -> tuple[bytes | None, bytes | None]:
+    def _sidecars(self) -> dict[Path, bytes]:
         if self._class_names is None:
-            return None, None
+            return {}
         colors = self._colors[: len(self._class_names)]
-        return gdal_sidecar(self._class_names, colors), qgis_style(self._class_names, colors)
+        contents = (
+            gdal_sidecar(self._class_names, colors),
+            qgis_style(self._class_names, colors),
+        )
+        return dict(zip(sidecar_paths(self.path), contents, strict=True))
 
 
 def write_raster(
