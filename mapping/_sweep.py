@@ -17,7 +17,7 @@ from mapping.windows import WindowPlan
 from rasters import Raster, RasterImage
 from sensors import Channel
 
-_STRIPE_BYTES = 128 * 2**20
+_STRIPE_BYTES = 64 * 2**20  # for one row of windows across a stripe
 _BLOCK = 512  # the tile side of the files written: stripes that end on a tile write every tile once
 
 
@@ -65,7 +65,8 @@ class Sweep:
     @property
     def stripes(self) -> list[tuple[int, int]]:
         """First column and first column behind, of every stripe."""
-        pixel_bytes = 5 * (len(self.raster.bands) + len(self.bands)) + 8 * (self.layers + 1)
+        # Three float32 numbers for everything: as read, as used, and one on the way between.
+        pixel_bytes = 12 * (len(self.raster.bands) + len(self.bands) + self.layers + 1)
         width = _STRIPE_BYTES // (pixel_bytes * self.plan.window_height)
         width = max(1, width // _BLOCK) * _BLOCK
         return [

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapping.blending import BlendingRows
@@ -19,6 +19,7 @@ def blend(scene_KHW, window, overlap, left, right):
     return np.concatenate(parts, axis=1)
 
 
+@settings(deadline=None)  # other work on the machine makes times vary
 @given(
     st.integers(1, 60),
     st.integers(1, 60),
@@ -32,6 +33,7 @@ def test_a_constant_stays_that_constant(height, width, window, overlap, value):
     assert np.allclose(blended, value, rtol=1e-5)
 
 
+@settings(deadline=None)  # other work on the machine makes times vary
 @given(st.integers(0, 1000), st.integers(0, 39), st.integers(1, 40), st.integers(1, 20))
 def test_windows_that_agree_give_back_the_scene_in_any_stripe(seed, left, stripe, window):
     scene = np.random.default_rng(seed).random((3, 33, 40), np.float32)
