@@ -110,17 +110,7 @@ class Registry:
         Raises:
             InputError: If it is not there or is not a valid card.
         """
-        found = self.store.resolve(reference)
-        item = self.store.read_card(found)
-        try:
-            card = SpecialistCard.from_stac_item(item)
-        except InputError as error:
-            raise InputError(f"{self.store.card_path(found)}: {error}") from error
-        if card.reference != found:
-            raise InputError(
-                f"{self.store.card_path(found)}: it is the card of {card.reference}, not of {found}"
-            )
-        return card
+        return self._read_card(self.store.resolve(reference))
 
     def list(self) -> tuple[SpecialistCard, ...]:
         """Cards of every version of every specialist, by name and version; no weights are read.
@@ -128,7 +118,7 @@ class Registry:
         Raises:
             InputError: If one of them is not a valid card.
         """
-        return tuple(self.card(reference) for reference in self.store.references())
+        return tuple(self._read_card(reference) for reference in self.store.references())
 
     def search(
         self,
@@ -154,7 +144,7 @@ class Registry:
         highest = {reference.name: reference for reference in self.store.references()}
         words = (text or "").lower().split()
         found = []
-        for card in map(self.card, highest.values()):
+        for card in map(self._read_card, highest.values()):
             spec = card.spec
             if (
                 (task is None or spec.task == task)
@@ -174,7 +164,7 @@ class Registry:
         problems = {}
         for reference in self.store.references():
             try:
-                self._sound_weights(self.card(reference))
+                self._sound_weights(self._read_card(reference))
             except InputError as error:
                 problems[str(reference)] = str(error)
         return problems
@@ -196,6 +186,19 @@ class Registry:
             raise InputError(f"name the version to remove; the highest is {found}")
         self.store.remove(found)
         return found
+
+    def _read_card(self, found: Reference) -> SpecialistCard:
+        """The card of a resolved reference."""
+        item = self.store.read_card(found)
+        try:
+            card = SpecialistCard.from_stac_item(item)
+        except InputError as error:
+            raise InputError(f"{self.store.card_path(found)}: {error}") from error
+        if card.reference != found:
+            raise InputError(
+                f"{self.store.card_path(found)}: it is the card of {card.reference}, not of {found}"
+            )
+        return card
 
     def _sound_weights(self, card: SpecialistCard) -> Path:
         """The weight file of a card, after both were compared."""

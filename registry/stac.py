@@ -29,6 +29,7 @@ _BAND_FIELDS = {
     "scale": "raster:scale",
     "offset": "raster:offset",
 }
+_CHANNEL_FIELDS = {key: field for field, key in _BAND_FIELDS.items()}
 _EO_COMMON_NAMES = (
     "pan",
     "coastal",
@@ -122,9 +123,9 @@ def spec_from_properties(properties: Mapping[str, Any]) -> SpecialistSpec:
     Raises:
         InputError: If a field is missing, malformed, or contradicts another one.
     """
-    bands = [band_from_stac(record) for record in _objects(properties, "bands")]
+    bands = [_channel_record(band) for band in _objects(properties, "bands")]
     given, result = (_single(_objects(properties, f"mlm:{part}")) for part in ("input", "output"))
-    names = [band.name for band in bands]
+    names = [band["name"] for band in bands]
     if given.get("bands") != names:
         raise InputError(
             f"card field mlm:input has the bands {given.get('bands')}, and bands describes {names}"
@@ -137,7 +138,7 @@ def spec_from_properties(properties: Mapping[str, Any]) -> SpecialistSpec:
         | {
             "architecture": properties.get("mlm:architecture"),
             "task": _single(expect(properties, "mlm:tasks", list)),
-            "bands": [channel_to_dict(band) for band in bands],
+            "bands": bands,
             "classes": _classes(result),
             "mean": [entry.get("mean") for entry in scaling],
             "std": [entry.get("stddev") for entry in scaling],
@@ -172,21 +173,26 @@ def band_from_stac(band: Mapping[str, Any]) -> Channel:
     Raises:
         InputError: If what it says is not a channel.
     """
-    ours = {key: field for field, key in _BAND_FIELDS.items()}
+    return channel_from_dict(_channel_record(band))
+
+
+def _channel_record(band: Mapping[str, Any]) -> dict[str, Any]:
+    """What `channel_from_dict` takes, from a STAC band object."""
     record = {
-        ours.get(key, key.removeprefix(PREFIX)): value
+        _CHANNEL_FIELDS.get(key) or key.removeprefix(PREFIX): value
         for key, value in band.items()
-        if key in ours or key.startswith(PREFIX)
+        if key in _CHANNEL_FIELDS or key.startswith(PREFIX)
     }
     if "sar:polarizations" in band:
         record["polarization"] = _single(expect(band, "sar:polarizations", list))
     if band.get("nodata") in ("nan", "inf", "-inf"):
         record["nodata"] = float(band["nodata"])
-    for field in ("name", "common_name", "quantity"):
-        expect({field: ""} | record, field, str)
+    expect(record, "name", str)
+    for field in record.keys() & {"common_name", "quantity"}:
+        expect(record, field, str)
     for field in record.keys() & {"gsd", "nodata", "scale", "offset"}:
         expect(record, field, (int, float))
-    return channel_from_dict(record)
+    return record
 
 
 def _input(spec: SpecialistSpec) -> dict[str, Any]:

@@ -79,9 +79,7 @@ class Store:
             return found[-1]
         names = sorted({entry.name for entry in self.references()})
         near = [str(entry) for entry in known] or get_close_matches(wanted.name, names)
-        there = (
-            f"it has {', '.join(near)}" if near else f"none of its {len(names)} names is similar"
-        )
+        there = f"it has {', '.join(near)}" if near else f"its {len(names)} names are all unlike"
         raise InputError(f"the registry {self.root} has no {wanted}; {there}")
 
     def read_card(self, reference: Reference) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from jsonschema import Draft7Validator
 from referencing import Registry as SchemaRegistry
 from referencing import Resource
@@ -20,7 +21,9 @@ from safetensors.numpy import save_file
 from registry import SpecialistCard
 from registry.checksum import file_sha256
 from sensors.bands import Band, SarChannel
+from specialists.files import save_weights
 from specialists.header import encode_header
+from specialists.model import build_specialist
 from specialists.spec import SpecialistSpec
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -138,6 +141,28 @@ def write_weights(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
         return path, file_sha256(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def specialist(new_spec):
+    torch.manual_seed(0)
+    return build_specialist(new_spec(chip_size=16))
+
+
+@pytest.fixture
+def run_dir(tmp_path, specialist, new_card):
+    """What `train-specialist` leaves behind, as far as a registry reads it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_weights(specialist, folder / "weights.safetensors")
+    contents = {
+        "spec": specialist.spec.to_dict(),
+        "training": new_card().training,
+        "metrics": new_card().metrics,
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
 
 
 @pytest.fixture

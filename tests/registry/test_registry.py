@@ -10,19 +10,12 @@ from registry import Registry
 from registry.store import Store
 from sensors.bands import Band, SarChannel
 from sensors.errors import InputError
-from specialists.files import save_weights
 from specialists.model import build_specialist
 
 
 @pytest.fixture
 def registry(tmp_path):
     return Registry.open(tmp_path / "registry")
-
-
-@pytest.fixture(scope="session")
-def specialist(new_spec):
-    torch.manual_seed(0)
-    return build_specialist(new_spec(chip_size=16))
 
 
 @pytest.fixture
@@ -52,22 +45,6 @@ def add_card(registry, new_card, new_spec, write_weights):
         registry.store.add(found.reference, found.to_stac_item(), {sha256: path})
 
     return add_one
-
-
-@pytest.fixture
-def run_dir(tmp_path, specialist, new_card):
-    """What `train-specialist` leaves behind, as far as a registry reads it."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    save_weights(specialist, folder / "weights.safetensors")
-    contents = {
-        "spec": specialist.spec.to_dict(),
-        "training": new_card().training,
-        "metrics": new_card().metrics,
-    }
-    for name, content in contents.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    return folder
 
 
 def overwrite(path, content):
@@ -226,7 +203,7 @@ def test_a_card_of_another_name_is_refused(registry, add):
     other.parent.mkdir()
     other.write_bytes(path.read_bytes())
 
-    with pytest.raises(InputError, match="card of s2-landcover@.*, not of impostor@"):
+    with pytest.raises(InputError, match=r"card of s2-landcover@.*, not of impostor@"):
         registry.get("impostor")
 
 
