@@ -182,6 +182,11 @@ def test_tampered_weights_are_refused(saved, change, message):
     assert path.name in str(refused.value)
 
 
+def test_the_file_holds_what_is_learned_and_the_spec_the_rest(saved):
+    _, path = saved
+    assert {name.split(".")[0] for name in load_file(path)} == {"backbone", "head"}
+
+
 def test_a_spec_is_read_without_weights(make_spec, tmp_path):
     spec = make_spec()
     path = tmp_path / "w.safetensors"
