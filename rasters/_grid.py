@@ -54,7 +54,9 @@ class Grid:
         row = math.hypot(self.transform.b, self.transform.e)
         if self.crs.is_geographic:
             _, latitude = self.locate(self.width / 2, self.height / 2)
-            return METRES_PER_DEGREE * math.sqrt(column * row * math.cos(math.radians(latitude)))
+            return METRES_PER_DEGREE * math.sqrt(
+                column * row * abs(math.cos(math.radians(latitude)))
+            )
         return math.sqrt(column * row) * float(self.crs.linear_units_factor[1])
 
     def at_gsd(self, gsd: float) -> "Grid":
@@ -161,10 +163,9 @@ def _check_same_ground(path: Path, grid: Grid, reference_path: Path, reference: 
     if same_corner and grid.shape == reference.shape and not grid.coincides(reference):
         raise InputError(
             f"{path} and {reference_path} have the same corner and {_size(grid)} pixels each, but "
-            "pixels of "
-            f"{grid.gsd:g} m and {reference.gsd:g} m: one georeference is wrong. If they show the "
-            "same "
-            "ground, set same_grid: true and name the file with the right georeference first"
+            f"pixels of {grid.gsd:g} m and {reference.gsd:g} m: one georeference is wrong. If they "
+            "show the same ground, set same_grid: true and name the file with the right "
+            "georeference first"
         )
     left, bottom, right, top = transform_bounds(grid.crs, reference.crs, *grid.bounds)
     west, south, east, north = reference.bounds

@@ -98,9 +98,8 @@ class MaskReader:
                 _check_size(str(path), view.shape, grid)
                 if view is dataset and not own.coincides(grid):
                     raise InputError(
-                        f"{path}: the mask has the image's size but lies elsewhere; set "
-                        "same_grid: true if its "
-                        "georeference is wrong"
+                        f"{path}: the mask has the image's size but lies elsewhere; set same_grid: "
+                        "true if its georeference is wrong"
                     )
                 stored = view.read(None if index is None else [index], window=window)
             return stored, dataset.nodatavals[(index or 1) - 1]

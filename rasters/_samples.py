@@ -109,8 +109,7 @@ def _pair(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
     alone = next((file for file in images if file.stem not in known), images[0])
     raise InputError(
         f"{alone}: no mask of that name among {len(masks)} files such as {masks[0]}; names of "
-        "images and masks "
-        "may differ in a fixed beginning or ending only"
+        "images and masks may differ in a fixed beginning or ending only"
     )
 
 

@@ -55,8 +55,7 @@ def _find_baseline(datasets: Datasets) -> str | None:
     if len(found) > 1:
         raise InputError(
             f"files of several processing baselines ({', '.join(sorted(map(str, found)))}) have "
-            "different "
-            "offsets: stack files of one product"
+            "different offsets: stack files of one product"
         )
     return found.pop() if found else None
 

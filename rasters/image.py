@@ -14,7 +14,7 @@ from sensors.errors import InputError
 from sensors.plan import BandPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RasterImage:
     """Pixels in physical units, with what each band measures and where it lies.
 
@@ -39,9 +39,8 @@ class RasterImage:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[0] != len(self.bands):
             raise InputError(
-                f"pixels of shape {self.pixels.shape} beside {len(self.bands)} bands: expected "
-                "(C, H, W) "
-                "with one band a layer"
+                f"pixels of shape {self.pixels.shape} beside {len(self.bands)} bands: expected (C, "
+                "H, W) with one band a layer"
             )
         if self.valid.shape != self.pixels.shape:
             raise InputError(

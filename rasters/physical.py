@@ -7,9 +7,8 @@ from rasters.image import RasterImage
 from sensors.errors import InputError
 
 SCALE_HINT = "set scale (and offset) where the image is opened, or in the sensor's file"
-SAMPLE_SIDE = (
-    256  # rows and columns looked at, evenly spread: enough for what the bulk of an image is
-)
+FEWEST = 64  # radar pixels: below that all of them may be bright targets
+SAMPLE_SIDE = 256  # rows and columns looked at, evenly spread: the bulk of an image shows in them
 
 
 def check_physical(image: RasterImage) -> None:
@@ -49,8 +48,7 @@ def _check_reflectance(pixels: Pixels) -> None:
     if np.count_nonzero(values < -0.05) * 2 > values.size:
         raise InputError(
             f"reflectance has a median of {np.median(values):.3g} where 0..1 is declared: scale "
-            "and offset "
-            f"do not belong to these files; {SCALE_HINT}"
+            f"and offset do not belong to these files; {SCALE_HINT}"
         )
 
 
@@ -61,8 +59,7 @@ def _check_unit_range(pixels: Pixels) -> None:
         median, largest = float(np.median(values)), float(values.max())
         raise InputError(
             f"band {name}: median {median:.6g} where 0..1 is declared, the stored numbers are not "
-            "scaled: "
-            f"set scale: {_usual_scale(median, largest)}"
+            f"scaled: set scale: {_usual_scale(median, largest)}"
         )
 
 
@@ -85,8 +82,7 @@ def _check_kelvin(pixels: Pixels) -> None:
         if median > 1000:
             raise InputError(
                 f"band {name}: median {median:.6g} where kelvin are declared, the stored numbers "
-                "are not "
-                f"scaled; {SCALE_HINT}"
+                f"are not scaled; {SCALE_HINT}"
             )
 
 
@@ -94,18 +90,16 @@ def _check_decibels(pixels: Pixels) -> None:
     values = np.concatenate(list(pixels.values()))
     names = ", ".join(pixels)
     positive = values[values > 0]
-    if positive.size * 2 < values.size or (values < 0).any():
+    if values.size < FEWEST or positive.size * 2 < values.size or (values < 0).any():
         return
     median = float(np.median(positive))
     if median < 1:
         raise InputError(
-            f"{names}: no value is negative and the median is {median:.3g}: this looks like "
-            "linear power, "
-            "expected decibels; convert with 10 * log10(power)"
+            f"{names}: no value is negative and the median is {median:.3g}: this looks like linear "
+            "power, expected decibels; convert with 10 * log10(power)"
         )
     if median > 50:
         raise InputError(
             f"{names}: no value is negative and the median is {median:.4g}: these are digital "
-            "numbers, expected "
-            "calibrated sigma0 in decibels"
+            "numbers, expected calibrated sigma0 in decibels"
         )

@@ -139,8 +139,7 @@ def _block_keys(locations: NDArray[np.generic], block_size: float | None) -> lis
     if block_size is None or block_size <= 0 or not numeric:
         raise InputError(
             f"locations of shape {locations.shape} with block_size {block_size}: give coordinates "
-            "(N, 2) and the "
-            "side of a block, or one group key a sample and block_size None"
+            "(N, 2) and the side of a block, or one group key a sample and block_size None"
         )
     cells = np.floor(locations.astype(np.float64) / block_size).astype(np.int64)
     return [f"{column},{row}" for column, row in cells]

@@ -79,8 +79,7 @@ class RasterWriter:
         if class_names is not None and (count != 1 or dtype != "uint8" or len(class_names) > 255):
             raise InputError(
                 f"{self.path}: a class map has one uint8 layer and at most 255 classes, got "
-                f"{count} "
-                f"layers of {dtype} and {len(class_names)} classes"
+                f"{count} layers of {dtype} and {len(class_names)} classes"
             )
         self._class_names = None if class_names is None else list(class_names)
         self._colors = list(colors or class_colors(class_names or ()))
@@ -234,7 +233,6 @@ def write_class_map(
         InputError: If an index has no class.
     """
     classes = classes_HW if valid_HW is None else np.where(valid_HW, classes_HW, IGNORE_INDEX)
-    classes = classes.astype(np.uint8)
     outside = (classes >= len(class_names)) & (classes != IGNORE_INDEX)
     if outside.any():
         raise InputError(
@@ -256,4 +254,4 @@ def write_class_map(
         colors=colors,
         tags=tags,
     ) as writer:
-        writer.write(classes[None])
+        writer.write(classes[None].astype(np.uint8))
