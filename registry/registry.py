@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_data_path
 
 from registry.card import SpecialistCard
-from registry.licenses import UNSTATED
+from registry.licenses import UNSTATED, check_license
 from registry.names import Reference
 from registry.store import Store
 from registry.weights import read_metadata
@@ -77,6 +77,8 @@ class Registry:
             InputError: If the run is not finished or contradicts itself, the version is there
                 already, or name, version or licence are not valid.
         """
+        self.store.check_free(Reference(name, version))
+        check_license(license)
         # Describing needs torch, and listing and searching are not to wait for it.
         from registry.concerns import concerns
         from registry.describe import candidate

@@ -48,17 +48,26 @@ class Store:
             InputError: If this version is there already, the card is not JSON, a file does not hold
                 the bytes it should, or the folder cannot be written.
         """
-        check_name(reference.name)
-        check_version(str(reference.version))
+        self.check_free(reference)
         try:
             encoded = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise InputError(f"the card of {reference} is not plain JSON: {error}") from error
         with self._lock():
-            self._refuse_existing(reference)
+            self.check_free(reference)
             for sha256, source in blobs.items():
                 self._publish_blob(sha256, source)
             self._publish_card(reference, encoded)
+
+    def check_free(self, reference: Reference) -> None:
+        """Raise an `InputError` if a name and version are taken, or not valid."""
+        check_name(reference.name)
+        check_version(str(reference.version))
+        if os.path.lexists(self.card_path(reference)):
+            raise InputError(
+                f"{reference} is in the registry {self.root} already, and a version never changes: "
+                "choose a higher one"
+            )
 
     def references(self, name: str | None = None) -> tuple[Reference, ...]:
         """Every version of every model, or of one: by name, then from the lowest version up."""
@@ -154,7 +163,8 @@ class Store:
         """Hold the store's lock; the system takes it from a process that dies."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / ".lock", timeout=LOCK_TIMEOUT):
+            # Those who may write to the folder of a group may also lock it.
+            with FileLock(self.root / ".lock", timeout=LOCK_TIMEOUT, mode=0o664):
                 yield
         except Timeout as error:
             raise InputError(
@@ -182,13 +192,6 @@ class Store:
         if not path.is_file():
             raise InputError(f"{path}: no such file in the registry")
         return path
-
-    def _refuse_existing(self, reference: Reference) -> None:
-        if os.path.lexists(self.card_path(reference)):
-            raise InputError(
-                f"{reference} is in the registry {self.root} already, and a version never changes: "
-                "choose a higher one"
-            )
 
     def _publish_blob(self, sha256: str, source: Path) -> None:
         target = self._inside("blobs", "sha256", f"{sha256}.safetensors")

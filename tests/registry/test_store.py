@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.checksum import file_sha256
+from registry.checksum import blob_hashes, file_sha256
 from registry.names import Reference
 from registry.store import Store
 from sensors.errors import InputError
@@ -244,29 +244,35 @@ def test_a_file_in_place_of_the_folder_is_an_input_error(store, add):
 # Real processes. Each script forks after its imports, which take seconds.
 
 ADD = """
-import json, os, signal, sys, time
+import hashlib, json, os, signal, sys, time
 from pathlib import Path
 from registry.names import Reference
 from registry.store import Store
 from sensors.errors import InputError
 
-root, weights, sha256 = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+root = Path(sys.argv[1])
 
 def add(root, name, version="1.0.0"):
+    content = name.encode() * 1000
+    source = root.parent / name
+    if not source.exists():
+        source.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
     card = {"assets": {"weights": {"file:checksum": "1220" + sha256}}}
-    Store(root).add(Reference(name, version), card, {sha256: weights})
+    Store(root).add(Reference(name, version), card, {sha256: source})
 """
 
 
 def assert_sound(store: Store) -> None:
     """Every card can be read and has its blob, whole."""
     for reference in store.references():
-        checksum = store.read_card(reference)["assets"]["weights"]["file:checksum"]
-        assert store.read_blob(checksum[4:])
+        for sha256 in blob_hashes(store.read_card(reference)):
+            assert store.read_blob(sha256)
 
 
-def test_eight_processes_lose_nothing(store, write_weights, run_python):
+def test_eight_processes_lose_nothing(store, run_python):
     script = """
+(root.parent / "shared-name").write_bytes(b"shared-name" * 1000)
 start = time.monotonic() + 0.2
 children = []
 for number in range(8):
@@ -288,7 +294,7 @@ for _ in children:
     assert os.wait()[1] == 0
 print(sum(os.read(read, 1)[0] for read in children))
 """
-    wins = run_python(ADD + script, store.root, *write_weights())
+    wins = run_python(ADD + script, store.root)
 
     assert int(wins) == 6  # of each shared version, one process's
     expected = {f"own-{number}-{turn}@1.0.0" for number in range(8) for turn in range(6)}
@@ -323,6 +329,7 @@ def die_at(step):
 
 def until_it_survives(prepare, act):
     '''Fork a process for each step at which it can die; returns the number of steps.'''
+    root.mkdir()
     for step in range(1, 100):
         folder = root / str(step)
         prepare(folder)
@@ -337,12 +344,11 @@ def until_it_survives(prepare, act):
 """
 
 
-def test_an_addition_killed_at_any_step_is_whole_or_absent(store, write_weights, run_python):
+def test_an_addition_killed_at_any_step_is_whole_or_absent(store, run_python):
     script = """
 print(until_it_survives(lambda folder: add(folder, "before"), lambda folder: add(folder, "new")))
 """
-    weights, sha256 = write_weights()
-    steps = int(run_python(ADD + DIE_AT + script, store.root, weights, sha256))
+    steps = int(run_python(ADD + DIE_AT + script, store.root))
 
     assert steps > 10
     outcomes = set()
@@ -354,16 +360,17 @@ print(until_it_survives(lambda folder: add(folder, "before"), lambda folder: add
         outcomes.add("new" in names)
         if "new" not in names:  # what was left behind is in nobody's way
             card = found.read_card(Reference("before", "1.0.0"))
-            found.add(Reference("new", "1.0.0"), card, {sha256: weights})
+            blobs = {sha256: store.root / "before" for sha256 in blob_hashes(card)}
+            found.add(Reference("new", "1.0.0"), card, blobs)
         found.sweep()
         assert_sound(found)
         assert not list((found.root / "incoming").iterdir())
     assert outcomes == {True, False}
 
 
-def test_the_very_first_addition_killed_at_any_step(store, write_weights, run_python):
+def test_the_very_first_addition_killed_at_any_step(store, run_python):
     script = "print(until_it_survives(lambda folder: None, lambda folder: add(folder, 'new')))"
-    steps = int(run_python(ADD + DIE_AT + script, store.root, *write_weights()))
+    steps = int(run_python(ADD + DIE_AT + script, store.root))
 
     assert steps > 10
     for step in range(1, steps + 1):
@@ -374,7 +381,7 @@ def test_the_very_first_addition_killed_at_any_step(store, write_weights, run_py
             assert contents(found) == {}
 
 
-def test_a_removal_killed_at_any_step(store, write_weights, run_python):
+def test_a_removal_killed_at_any_step(store, run_python):
     script = """
 def prepare(folder):
     add(folder, "stays")
@@ -382,7 +389,7 @@ def prepare(folder):
 
 print(until_it_survives(prepare, lambda folder: Store(folder).remove(Reference("goes", "1.0.0"))))
 """
-    steps = int(run_python(ADD + DIE_AT + script, store.root, *write_weights()))
+    steps = int(run_python(ADD + DIE_AT + script, store.root))
 
     assert steps > 2
     for step in range(1, steps + 1):
@@ -391,7 +398,7 @@ print(until_it_survives(prepare, lambda folder: Store(folder).remove(Reference("
         assert {reference.name for reference in found.references()} >= {"stays"}
 
 
-def test_processes_killed_at_random_moments(store, write_weights, run_python):
+def test_processes_killed_at_random_moments(store, run_python):
     script = """
 import random
 random.seed(0)
@@ -404,8 +411,7 @@ for life in range(20):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
-    weights, sha256 = write_weights()
-    run_python(ADD + script, store.root, weights, sha256)
+    run_python(ADD + script, store.root)
 
     before = store.references()
     assert len(before) > 10
@@ -415,7 +421,7 @@ for life in range(20):
     assert_sound(store)
 
 
-def test_the_lock_of_a_killed_process_is_free(store, write_weights, run_python):
+def test_the_lock_of_a_killed_process_is_free(store, run_python):
     script = """
 if os.fork() == 0:
     with Store(root)._lock():
@@ -423,7 +429,7 @@ if os.fork() == 0:
 os.wait()
 add(root, "after")
 """
-    run_python(ADD + script, store.root, *write_weights())
+    run_python(ADD + script, store.root)
 
     assert store.references() == (Reference("after", "1.0.0"),)
 
