@@ -24,7 +24,7 @@ def count_macs(specialist: Specialist, size: int | None = None) -> int:
         size: Edge of the chip in pixels; without it, that of the training chips.
     """
     size = size or specialist.spec.chip_size
-    twin = deepcopy(specialist).to("meta").eval()
+    twin = deepcopy(specialist).to("meta")
     chip_BCHW = torch.empty(1, len(specialist.bands), size, size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         twin(chip_BCHW)
