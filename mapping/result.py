@@ -18,7 +18,7 @@ class MapResult:
         shares: Share of `pixels` by class (multi-label: of probability 0.5 or more); empty for
             regression.
         ranges: Minimum, mean and maximum by target; empty for classification.
-        windows: Windows run through the network; those without any data are not.
+        windows: Windows that cover the scene, those skipped for lack of data included.
         seconds: Wall time, without the picture.
     """
 

@@ -219,6 +219,30 @@ def test_chips_of_a_scene_classifier_slide_over_the_scene(make_image, make_speci
     assert (mapped[:, 72:] == 1).all()
 
 
+def test_a_chip_counts_by_how_much_of_it_has_data(make_image, make_specialist, tmp_path):
+    valid = np.ones((4, 32, 64), bool)
+    valid[:, :, :24] = False
+    write_raster(tmp_path / "scene.tif", make_image(32, 64, valid=valid))
+
+    def mostly_empty(x_BCHW, valid_BCHW):
+        empty = valid_BCHW.mean((1, 2, 3)) < 0.5
+        return np.stack([~empty, empty, np.zeros_like(empty)], axis=1).astype(np.float32)
+
+    result = run(
+        tmp_path / "scene.tif",
+        make_specialist(task="scene-classification"),
+        tmp_path / "map.tif",
+        backend=mostly_empty,
+        overlap=0.5,
+        probabilities=True,
+    )
+    # Column 24 lies in the chip at 0, a quarter of which has data, and in the chip at 16 (3/4).
+    quarter = 0.25 * np.sin(np.pi * 24.5 / 32) ** 2
+    three_quarters = 0.75 * np.sin(np.pi * 8.5 / 32) ** 2
+    expected = quarter / (quarter + three_quarters)
+    assert np.allclose(read(result.probabilities_path, 2)[:, 24], expected, atol=1e-4)
+
+
 def test_regression_writes_values_with_nan_for_nodata(make_image, make_specialist, tmp_path):
     valid = np.ones((4, 60, 70), bool)
     valid[:, :, :10] = False
