@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -87,6 +88,10 @@ class TrainConfig:
     overwrite: bool = False
 
 
+# `configs/train.yaml` starts from it, so that Hydra knows every key, its type and its default.
+ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+
+
 def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None) -> TrainConfig:
     """Compose the configuration `train` with Hydra.
 
@@ -105,9 +110,9 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
     try:
         with initialize_config_module("configs", version_base="1.3"):
             composed = compose("train", overrides)
-        checked = OmegaConf.merge(OmegaConf.structured(TrainConfig), composed)
-        OmegaConf.to_container(checked, resolve=True, throw_on_missing=True)
-        config = OmegaConf.to_object(checked)
+        # Checked once more, because Hydra's `+key=value` may add keys that the schema does not have.
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), plain))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"the configuration cannot be used: {error}") from error
     assert isinstance(config, TrainConfig)

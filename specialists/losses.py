@@ -102,4 +102,4 @@ def balance_weights(counts_K: Tensor, total: int | None = None) -> Tensor:
     """
     if total is not None:
         return (total - counts_K) / counts_K
-    return counts_K.mean() / counts_K
+    return counts_K.float().mean() / counts_K

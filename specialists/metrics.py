@@ -112,6 +112,16 @@ class TaskMetrics(nn.Module):
         }
 
 
+class _R2Score(R2Score):
+    """R2 that is NaN, where torchmetrics' own stops, of a single sample."""
+
+    def compute(self) -> Tensor:
+        if self.total < 2:
+            return torch.tensor(torch.nan)
+        value: Tensor = super().compute()
+        return value
+
+
 def flatten_targets(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Regression values as rows (N, K), one a scene or pixel, without those of a NaN target."""
     if prediction.ndim == 4 and target.ndim == 3:
@@ -127,7 +137,7 @@ def _build(spec: SpecialistSpec) -> dict[str, Metric | MetricCollection]:
         return {
             "rmse": MeanSquaredError(squared=False, num_outputs=count),
             "mae": MeanAbsoluteError(num_outputs=count),
-            "r2": R2Score(multioutput="raw_values"),
+            "r2": _R2Score(multioutput="raw_values"),
         }
     if spec.multi_label:
         return {

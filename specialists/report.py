@@ -1,5 +1,6 @@
 """What a finished run says on the screen."""
 
+import math
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -55,4 +56,4 @@ def _is_better(own: float, other: float | None, mode: str) -> bool:
 
 
 def _format(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -109,6 +109,13 @@ class RunFolder:
         """The result."""
         return self.path / "weights.safetensors"
 
+    def discard(self) -> None:
+        """Remove a run that has not learned anything yet."""
+        if self.status == "new":
+            self._clear()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
     def read_json(self, name: str) -> Any:  # noqa: ANN401
         """Content of one of the JSON files."""
         return json.loads((self.path / name).read_text())

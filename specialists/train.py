@@ -68,18 +68,22 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     if run.status == "finished":
         console.print(f"{run.path} holds a finished run; overwrite=true trains anew")
         return run
-    data = SpecialistData(
-        load_splits(config.data, run.path / "split"),
-        batch_size=config.trainer.batch_size,
-        seed=config.seed,
-        workers=config.data.workers,
-    )
-    train = data.chips["train"]
-    counts_K = None if train.task == "regression" else count_classes(train, train.classes)
-    if run.status == "new":
-        run.write_json("spec.json", _describe_network(config, data).to_dict())
     timer = Timer()
-    device = _fit(run, config, data, _class_weights(config, data, counts_K), timer)
+    try:
+        data = SpecialistData(
+            load_splits(config.data, run.path / "split"),
+            batch_size=config.trainer.batch_size,
+            seed=config.seed,
+            workers=config.data.workers,
+        )
+        train = data.chips["train"]
+        counts_K = None if train.task == "regression" else count_classes(train, train.classes)
+        if run.status == "new":
+            run.write_json("spec.json", _describe_network(config, data).to_dict())
+        device = _fit(run, config, data, _class_weights(config, data, counts_K), timer)
+    except InputError:
+        run.discard()
+        raise
     if device is not None:
         training = _describe_training(run, config, data, counts_K)
         training |= {"command": command, "seconds": round(timer.time_elapsed("train"), 1)}

@@ -50,6 +50,22 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path):
     assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "notes.txt"]
 
 
+def test_discarding_spares_what_was_learned_and_what_is_not_ours(tmp_path):
+    run = RunFolder.open(tmp_path / "toy", CONFIG)
+    run.discard()
+    assert not run.path.exists()
+    run = RunFolder.open(tmp_path / "toy", CONFIG)
+    (run.path / "notes.txt").touch()
+    run.discard()
+    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+    (run.path / "notes.txt").unlink()
+    run = RunFolder.open(tmp_path / "toy", CONFIG)
+    run.checkpoints.mkdir()
+    run.last_checkpoint.touch()
+    run.discard()
+    assert run.status == "interrupted"
+
+
 def test_folder_of_other_things_is_refused_and_left_alone(tmp_path):
     (tmp_path / "photo.jpg").touch()
     for overwrite in (False, True):
