@@ -91,8 +91,8 @@ def name_layers(
         received = "no names were given" if names is None else f"{len(names)} names were given"
         raise InputError(
             f"{count} layers do not say which band they are ({files}) and {received}: name the "
-            "sensor, and in "
-            f"`bands` one band for each of these layers in file order ({SKIP!r} leaves a layer out)"
+            "sensor, and in `bands` one band for each of these layers in file order "
+            f"({SKIP!r} leaves a layer out)"
         )
     repeated = sorted({name for name in names if name != SKIP and names.count(name) > 1})
     if repeated:
@@ -130,17 +130,21 @@ def match_description(text: str | None, sensors: Sequence[Sensor]) -> Channel | 
     writes for any fourth layer, and says nothing.
     """
     text = (text or "").strip()
+    is_generic = _GENERIC.fullmatch(text) is not None
+    named = None if is_generic else _match_name(text, sensors)
     wavelength = _read_wavelength(text)
+    if named is not None:
+        return named
     if wavelength is not None:
         return _nearest(wavelength, sensors)
-    if _GENERIC.fullmatch(text):
+    if is_generic:
         return None
     numbered = _NUMBERED_BAND.fullmatch(text)
     if numbered is not None:
         found = _match_name(f"B{numbered['number']}", sensors)
         wanted = numbered["quantity"].casefold()
         return found if found is not None and found.quantity in wanted else None
-    return _match_name(text, sensors) or _match_name(_tokens(text)[-1], sensors)
+    return _match_name(_tokens(text)[-1], sensors)
 
 
 def _from_tag(path: Path, tag: str, count: int) -> list[Channel]:

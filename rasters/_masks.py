@@ -1,7 +1,7 @@
 """Reading masks: from stored numbers to class indices or physical values on the image's grid."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,11 +142,32 @@ class MaskReader:
         return labels
 
 
-def classes_of_file(path: Path) -> tuple[str, ...] | None:
-    """Class names that a class map carries, if it does."""
+def choose_classes(
+    classes: Sequence[str] | None, label_map: Mapping[int, str] | None, mask: Mask | None
+) -> tuple[str, ...]:
+    """Class names as given, else those of the label map, else those that a class map carries.
+
+    Raises:
+        InputError: If there are none, or the label map names others.
+    """
+    mapped = tuple(dict.fromkeys((label_map or {}).values()))
+    if classes is None:
+        names = mapped or (_carried_classes(mask) if isinstance(mask, Path) else ())
+        if not names:
+            raise InputError("name the classes of the masks: classes, or label_map")
+        return names
+    unknown = [name for name in mapped if name not in classes]
+    if unknown:
+        raise InputError(
+            f"label_map names {', '.join(unknown)}, which is not among the classes "
+            f"{', '.join(classes)}"
+        )
+    return tuple(classes)
+
+
+def _carried_classes(path: Path) -> tuple[str, ...]:
     with open_dataset(path) as dataset:
-        tag = dataset.tags().get(CLASSES_TAG)
-    return None if tag is None else tuple(json.loads(tag))
+        return tuple(json.loads(dataset.tags().get(CLASSES_TAG, "[]")))
 
 
 def _find_layer(path: Path, descriptions: tuple[str | None, ...], name: str) -> int:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -244,14 +244,34 @@ def _sources_of_cell(table: Path, root: Path, cell: str) -> tuple[Path, ...]:
     return sources
 
 
-def cut_tiles(sample: Sample, height: int, width: int, tile: int, stride: int) -> list[Sample]:
+def with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:
+    """The sample with its group, found by its id or the stem of its file.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if groups is None:
+        return sample
+    group = groups.get(sample.id, groups.get(Path(sample.id).stem))
+    if group is None:
+        raise InputError(f"{sample.id}: no group is given for this chip")
+    return replace(sample, group=str(group))
+
+
+def cut_tiles(
+    sample: Sample, height: int, width: int, tile: int, stride: int
+) -> list[tuple[Sample, Window]]:
     """Square windows that cover an image; the last of a row or column may reach beyond it."""
-    return [
-        replace(
-            sample,
-            id=f"{sample.id}[{row}:{row + tile},{column}:{column + tile}]",
-            window=Window(column, row, tile, tile),
-        )
+    windows = [
+        Window(column, row, tile, tile)
         for row in range(0, max(1, height - tile + stride), stride)
         for column in range(0, max(1, width - tile + stride), stride)
     ]
+    return [
+        (replace(sample, id=f"{sample.id}[{_rows_and_columns(window)}]", window=window), window)
+        for window in windows
+    ]
+
+
+def _rows_and_columns(window: Window) -> str:
+    return ",".join(f"{part.start}:{part.stop}" for part in window.toslices())

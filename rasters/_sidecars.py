@@ -49,7 +49,7 @@ def gdal_sidecar(class_names: Sequence[str], colors: Sequence[Color]) -> bytes:
 
 def qgis_style(class_names: Sequence[str], colors: Sequence[Color]) -> bytes:
     """QGIS layer style: one coloured and named entry a class."""
-    root = Element("qgis")
+    root = Element("qgis", version="3.22.0")
     pipe = SubElement(root, "pipe")
     renderer = SubElement(
         pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"

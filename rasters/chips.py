@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
@@ -15,7 +14,8 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from torch.utils.data import Dataset
 
-from rasters._masks import IGNORE_INDEX, MaskReader, classes_of_file
+from rasters._grid import clip_window
+from rasters._masks import IGNORE_INDEX, MaskReader, choose_classes
 from rasters._samples import (
     Files,
     Mask,
@@ -24,6 +24,7 @@ from rasters._samples import (
     samples_from_folders,
     samples_from_pairs,
     samples_from_table,
+    with_group,
 )
 from rasters.image import RasterImage
 from rasters.read import Raster, ReadOptions, open_raster
@@ -45,8 +46,8 @@ class ChipDataset(Dataset[Item]):
     - `image`: float32 `(C, H, W)` in physical units, 0 where invalid; `valid`: bool `(C, H, W)`;
     - for scenes `label`: long `()`, or float32 `(K,)` of 0 and 1 (multi-label) or of values
       (regression);
-    - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32 `(K, H,
-      W)` with NaN for no value (regression);
+    - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32
+      `(K, H, W)` with NaN for no value (regression);
     - `id`: the chip's name.
 
     Files are opened when an item is asked for, so a data set costs little to make and can be sent
@@ -59,7 +60,7 @@ class ChipDataset(Dataset[Item]):
         multi_label: A scene may have several classes.
         ids: Name of every chip: its path below the data set's folder, with rows and columns for a
             tile.
-        groups: Group of every chip (a place, a patient, a flight), or None.
+        groups: Group of every chip (a place, a scene, a flight), or None.
     """
 
     def __init__(
@@ -168,10 +169,10 @@ class ChipDataset(Dataset[Item]):
             InputError: If an image has no mask; when tiling or reading, if a mask's size differs
                 from its image's or a label is outside the classes.
         """
-        samples = samples_from_pairs(images, images if masks is None else masks)
-        samples = [_with_group(sample, groups) for sample in samples]
+        pairs = samples_from_pairs(images, images if masks is None else masks)
+        samples = [with_group(sample, groups) for sample in pairs]
         reader = MaskReader(
-            classes=_mask_classes(classes, label_map, samples[0].mask),
+            classes=choose_classes(classes, label_map, samples[0].mask),
             label_map=None if label_map is None else dict(label_map),
             ignore=tuple(ignore),
             layer=mask_layer,
@@ -347,48 +348,19 @@ def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) 
         ) from error
 
 
-def _with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:
-    if groups is None:
-        return sample
-    group = groups.get(sample.id, groups.get(Path(sample.id).stem))
-    if group is None:
-        raise InputError(f"{sample.id}: no group is given for this chip")
-    return replace(sample, group=str(group))
-
-
-def _mask_classes(
-    classes: Sequence[str] | None, label_map: Mapping[int, str] | None, mask: Mask | None
-) -> tuple[str, ...]:
-    """Class names as given, else those of the label map, else those a class map carries."""
-    mapped = tuple(dict.fromkeys((label_map or {}).values()))
-    if classes is None:
-        carried = classes_of_file(mask) if isinstance(mask, Path) and not mapped else None
-        names = mapped or carried
-        if not names:
-            raise InputError("name the classes of the masks: classes, or label_map")
-        return names
-    unknown = [name for name in mapped if name not in classes]
-    if unknown:
-        raise InputError(
-            f"label_map names {', '.join(unknown)}, which is not among the classes "
-            f"{', '.join(classes)}"
-        )
-    return tuple(classes)
-
-
 def _tiles(
     samples: Sequence[Sample], masks: MaskReader, tile: int, stride: int, reading: ReadOptions
 ) -> list[Sample]:
     """Tiles of every image that hold a label."""
     tiles = []
-    for sample in samples:
+    for sample, mask in [(sample, sample.mask) for sample in samples if sample.mask is not None]:
         with open_raster(sample.sources, **reading) as raster:
             grid = raster.grid
-        assert sample.mask is not None
-        for candidate in cut_tiles(sample, grid.height, grid.width, tile, stride):
-            labels = masks.read(sample.mask, grid, candidate.window, sample.id)
-            empty = np.isnan(labels) if masks.values else labels == IGNORE_INDEX
-            if not empty.all():
+        labels = masks.read(mask, grid, Window(0, 0, grid.width, grid.height), sample.id)
+        empty_HW = np.isnan(labels).all(0) if masks.values else labels == IGNORE_INDEX
+        for candidate, window in cut_tiles(sample, grid.height, grid.width, tile, stride):
+            rows, columns = clip_window(window, grid.height, grid.width).toslices()
+            if not empty_HW[rows, columns].all():
                 tiles.append(candidate)
     if not tiles:
         raise InputError(

@@ -153,7 +153,8 @@ def open_raster(
     out, and so are files without a known band in a folder of others.
 
     Files of different resolution are stacked on the finest grid: upsampling is bilinear,
-    downsampling averages. Files without CRS are stacked pixel by pixel when their sizes are equal.
+    downsampling averages, and a pixel is valid where any is that it is mixed from. Files without
+    CRS are stacked pixel by pixel when their sizes are equal.
 
     Stored numbers become physical by `stored * scale + offset`. The numbers come from `scale` and
     `offset` here; else from the file where it declares its own; else from the sensor. A pixel is
