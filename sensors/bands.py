@@ -147,9 +147,10 @@ def _check_common(channel: "Channel") -> None:
         raise InputError("a channel needs a name")
     for entry in fields(channel):
         value = getattr(channel, entry.name)
-        if isinstance(value, float) and not math.isfinite(value) and entry.name != "nodata":
+        if isinstance(value, float) and not math.isfinite(value):
+            advice = "; leave it out, NaN is never data" if entry.name == "nodata" else ""
             raise InputError(
-                f"channel {channel.name}: {entry.name} is {value}, expected a finite number"
+                f"channel {channel.name}: {entry.name} is {value}, expected a finite number{advice}"
             )
     if channel.gsd is not None and channel.gsd <= 0:
         raise InputError(f"channel {channel.name}: gsd {channel.gsd} is not a distance in metres")

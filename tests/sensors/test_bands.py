@@ -21,6 +21,7 @@ red = Band("B04", 0.6646, 0.031, gsd=10, common_name="red", scale=1e-4, nodata=0
         ({"gsd": -10}, "not a distance in metres"),
         ({"scale": 0}, "would erase every pixel"),
         ({"offset": math.nan}, "expected a finite number"),
+        ({"nodata": math.nan}, "NaN is never data"),
         ({"name": ""}, "needs a name"),
     ],
 )
