@@ -169,22 +169,7 @@ def load(reference: str, registry: Path | None) -> "Specialist":
 
 def report(result: MapResult, console: Console) -> None:
     """Print what the map holds and where it lies."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    if result.ranges:
-        table.add_column("target")
-        for heading in ("minimum", "mean", "maximum"):
-            table.add_column(heading, justify="right")
-        for name, numbers in result.ranges.items():
-            table.add_row(name, *(f"{number:.4g}" for number in numbers))
-    else:
-        table.add_column("class")
-        table.add_column("share", justify="right")
-        if result.pixel_area is not None:
-            table.add_column("area", justify="right")
-        for name, share in sorted(result.shares.items(), key=lambda entry: -entry[1]):
-            area = result.pixel_area is not None and share * result.pixels * result.pixel_area
-            table.add_row(name, f"{share:.1%}", *([_area(area)] if area is not False else []))
-    console.print(table)
+    console.print(_table_of_targets(result) if result.ranges else _table_of_classes(result))
     total = result.pixels + result.nodata_pixels
     console.print(
         f"\n{result.pixels:,} of {total:,} pixels mapped, {result.windows:,} windows, "
@@ -198,10 +183,26 @@ def report(result: MapResult, console: Console) -> None:
     )
 
 
-def _area(square_metres: float) -> str:
-    if square_metres >= 1e6:
-        return f"{square_metres / 1e6:,.2f} km2"
-    return f"{square_metres / 1e4:,.2f} ha"
+def _table_of_classes(result: MapResult) -> Table:
+    table = Table("class", box=None, pad_edge=False)
+    table.add_column("share", justify="right")
+    area = result.pixels * (result.pixel_area or 0)
+    unit, square_metres = ("km2", 1e6) if area >= 1e7 else ("ha", 1e4)
+    if result.pixel_area is not None:
+        table.add_column(f"area ({unit})", justify="right")
+    for name, share in sorted(result.shares.items(), key=lambda entry: -entry[1]):
+        areas = [] if result.pixel_area is None else [f"{share * area / square_metres:,.2f}"]
+        table.add_row(name, f"{share:.1%}", *areas)
+    return table
+
+
+def _table_of_targets(result: MapResult) -> Table:
+    table = Table("target", box=None, pad_edge=False)
+    for heading in ("minimum", "mean", "maximum"):
+        table.add_column(heading, justify="right")
+    for name, numbers in result.ranges.items():
+        table.add_row(name, *(f"{number:.4g}" for number in numbers))
+    return table
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import rasterio
+from rich.console import Console
 
-from mapping import cli
+from mapping import MapResult, cli
 from rasters import write_raster
 from registry import Registry
 from specialists.files import save_weights
@@ -42,7 +45,7 @@ def test_map_table_and_where_the_files_are(scene, weights, tmp_path, predict):
         scene, "--specialist", weights, "--out", out, "--probabilities", "--picture", picture
     )
     assert code == 0
-    for words in ("class", "share", "area", "water", "forest", "built-up", "ha"):
+    for words in ("class", "share", "area", "water", "forest", "built-up", "(ha)"):
         assert words in output
     assert "4,200 of 4,200 pixels" in output
     last = output.strip().splitlines()[-1]
@@ -50,6 +53,28 @@ def test_map_table_and_where_the_files_are(scene, weights, tmp_path, predict):
         assert file.exists()
         assert str(file) in last
     assert "QGIS" in last
+
+
+def test_areas_add_up_to_the_mapped_ground(capsys):
+    result = MapResult(
+        path=Path("map.tif"),
+        probabilities_path=None,
+        picture_path=None,
+        pixels=300_000,
+        nodata_pixels=1,
+        pixel_area=100.0,
+        shares={"water": 0.25, "forest": 0.75},
+        ranges={},
+        windows=9,
+        seconds=2.0,
+    )
+    cli.report(result, Console())
+    output = capsys.readouterr().out
+    assert "area (km2)" in output
+    assert "22.50" in output
+    assert "7.50" in output
+    cli.report(replace(result, pixel_area=None), Console())
+    assert "area" not in capsys.readouterr().out
 
 
 def test_run_folder_and_registered_name_give_the_same_map(
