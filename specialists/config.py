@@ -110,7 +110,7 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
     try:
         with initialize_config_module("configs", version_base="1.3"):
             composed = compose("train", overrides)
-        # Checked once more, because Hydra's `+key=value` may add keys that the schema does not have.
+        # Checked once more: Hydra's `+key=value` may add keys that the schema does not have.
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), plain))
     except (HydraException, OmegaConfBaseException) as error:

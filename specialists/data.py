@@ -13,7 +13,7 @@ from typing import Any, cast
 from rasters import ChipDataset
 from rasters.chips import Task
 from sensors import InputError
-from specialists.splitting import SplitConfig, cut, cut_masks, groups_of
+from specialists.splitting import SplitConfig, cut, cut_mask, groups_of
 
 
 @dataclass
@@ -104,13 +104,11 @@ class Splits:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def load_splits(config: DataConfig, folder: Path) -> Splits:
+def load_splits(config: DataConfig) -> Splits:
     """Find the chips of every split; what has no files of its own is cut from the training files.
 
     Args:
         config: The data set.
-        folder: Where masks are written that say which polygons a split holds
-            (`split.by=component`).
 
     Raises:
         InputError: If files are missing or cannot be used, a split is empty, or a group of chips is
@@ -121,7 +119,7 @@ def load_splits(config: DataConfig, folder: Path) -> Splits:
     files = {name: given for name, given in own.items() if given is not None}
     fractions = {name: share for name, share in config.split.fractions.items() if name not in files}
     if config.split.by == "component":
-        chips = _read_components(config, files, fractions, folder)
+        chips = _read_components(config, files, fractions)
     else:
         whole = _read(config, config.train)
         parts = cut(whole, config.split, fractions)
@@ -172,19 +170,46 @@ def _check_groups(chips: dict[str, ChipDataset], split: SplitConfig) -> None:
 
 
 def _read_components(
-    config: DataConfig, files: dict[str, ChipsConfig], fractions: dict[str, float], folder: Path
+    config: DataConfig, files: dict[str, ChipsConfig], fractions: dict[str, float]
 ) -> dict[str, ChipDataset]:
     """Splits that see the same images, each with the labelled polygons of its own."""
-    if config.kind != "pairs" or config.train.masks is None:
-        raise InputError("data.split.by=component cuts masks: it needs data.kind=pairs and masks")
-    masks = cut_masks(config.train.masks, config.label_map, config.split, fractions, folder)
-    own = {name: replace(config.train, masks=str(path)) for name, path in masks.items()}
+    if config.task != "semantic-segmentation":
+        raise InputError("data.split.by=component cuts the masks of a semantic-segmentation")
+    chips = _cut_components(config, config.train, fractions)
     for name, given in files.items():
-        if given.masks is None and "test" not in masks:
+        if given.masks is not None:
+            chips[name] = _read(config, given)
+        elif "test" in fractions:
+            same_masks = replace(given, masks=config.train.masks)
+            chips[name] = _cut_components(config, same_masks, fractions)["test"]
+        else:
             raise InputError(f"data.{name} has no masks, and data.split holds none out for a test")
-        own[name] = replace(given, masks=given.masks or str(masks["test"]))
-    # The number 255 marks what another split holds.
-    return {name: _read(config, given) for name, given in own.items()}
+    return chips
+
+
+def _cut_components(
+    config: DataConfig, files: ChipsConfig, fractions: dict[str, float]
+) -> dict[str, ChipDataset]:
+    place = Path(_given(files.images, "images", config))
+    if "*" in str(place):
+        raise InputError(f"data.split.by=component needs a folder or a file, got {place}")
+    whole = _read(replace(config, tile=None, chip_size=None), files)
+    folder = place if place.is_dir() else place.parent
+    images = [folder / id_ for id_ in whole.ids]
+    masks = [
+        cut_mask(whole[number]["mask"].numpy(), config.split, fractions)
+        for number in range(len(whole))
+    ]
+    return {
+        name: ChipDataset.from_pairs(
+            images,
+            [parts[name] for parts in masks],
+            classes=whole.classes,
+            tile=config.tile,
+            **_options(config),
+        )
+        for name in masks[0]
+    }
 
 
 def _read(config: DataConfig, files: ChipsConfig) -> ChipDataset:

@@ -59,6 +59,9 @@ class TaskMetrics(nn.Module):
         super().__init__()
         self.spec = spec
         self.metrics = MetricCollection(_build(spec))
+        if spec.task == "regression":
+            # Sums of squares over millions of pixels at 300 K leave no digit of a float32.
+            self.metrics.set_dtype(torch.float64)
         self.support_K: Tensor
         self.register_buffer("support_K", torch.zeros(len(spec.classes)), persistent=False)
 
@@ -71,17 +74,19 @@ class TaskMetrics(nn.Module):
                 multi-label; values (B, K), (B, H, W) or (B, K, H, W) for regression, where NaN is
                 ignored.
         """
+        prediction = prediction.float()  # mixed precision gives bfloat16
         if self.spec.task == "regression":
             prediction, target = flatten_targets(prediction, target)
             if len(target) == 0:
                 return
+            prediction, target = prediction.double(), target.double()
         elif self.spec.multi_label:
             target = target.long()
             self.support_K += target.sum(0)
         else:
             counted = target[target != IGNORE_INDEX]
             self.support_K += torch.bincount(counted, minlength=len(self.support_K))
-        self.metrics.update(prediction.float(), target)
+        self.metrics.update(prediction, target)
 
     def compute(self) -> Scores:
         """Everything counted so far, as plain numbers."""

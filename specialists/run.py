@@ -35,7 +35,7 @@ VOLATILE_SETTINGS = ("run_dir", "overwrite")
 
 _PACKAGES = ("terraguild", "torch", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy")
 _FILES = ("config.yaml", "spec.json", "weights.safetensors", "metrics.json", "training.json")
-_FOLDERS = ("checkpoints", "logs", "split")
+_FOLDERS = ("checkpoints", "logs")
 
 
 @dataclass(frozen=True)

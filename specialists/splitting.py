@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import rasterio
+from numpy.typing import NDArray
 
-from rasters import IGNORE_INDEX, ChipDataset, block_split, component_split, hash_split
+from rasters import ChipDataset, block_split, component_split, hash_split
 from sensors import InputError
 
 METHODS = ("hash", "block", "group", "component")
@@ -108,41 +108,17 @@ def groups_of(chips: ChipDataset, config: SplitConfig) -> list[str]:
     return [str(group) for group in groups]
 
 
-def cut_masks(
-    masks: str,
-    label_map: Mapping[int, str] | None,
-    config: SplitConfig,
-    fractions: Mapping[str, float],
-    folder: Path,
-) -> dict[str, Path]:
-    """Write each split's share of the labelled polygons of masks, as masks of the same names.
+def cut_mask(
+    mask_HW: NDArray[np.integer], config: SplitConfig, fractions: Mapping[str, float]
+) -> dict[str, NDArray[np.integer]]:
+    """Each split's share of the labelled polygons of a mask; all else is `IGNORE_INDEX`.
 
     Args:
-        masks: A folder or file of whole masks.
-        label_map: Stored numbers that are labels; all others become `IGNORE_INDEX`. Without it,
-            all are.
+        mask_HW: Class indices.
         config: The seed.
         fractions: Share of each split beside `train`, which takes the rest.
-        folder: Where to write; one folder a split.
-
-    Returns:
-        Folder of each split.
     """
-    shares = _with_train(fractions)
-    place = Path(masks)
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    for path in files:
-        with rasterio.open(path) as dataset:
-            mask_HW, profile = dataset.read(1), dataset.profile
-        if label_map is not None:
-            mask_HW = np.where(np.isin(mask_HW, list(label_map)), mask_HW, IGNORE_INDEX)
-        profile.update(driver="GTiff", count=1, nodata=IGNORE_INDEX)
-        for name, part_HW in component_split(mask_HW, shares, config.seed).items():
-            target = folder / name / f"{path.stem}.tif"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with rasterio.open(target, "w", **profile) as dataset:
-                dataset.write(part_HW.astype(profile["dtype"]), 1)
-    return {name: folder / name for name in shares}
+    return component_split(mask_HW, _with_train(fractions), config.seed)
 
 
 def _with_train(fractions: Mapping[str, float]) -> dict[str, float]:

@@ -71,7 +71,7 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     timer = Timer()
     try:
         data = SpecialistData(
-            load_splits(config.data, run.path / "split"),
+            load_splits(config.data),
             batch_size=config.trainer.batch_size,
             seed=config.seed,
             workers=config.data.workers,

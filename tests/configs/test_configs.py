@@ -29,9 +29,9 @@ def test_experiment_composes(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - WITHOUT_FILES))
-def test_experiment_finds_its_chips(name, shared_data, tmp_path):
+def test_experiment_finds_its_chips(name, shared_data):
     config = compose_config([f"experiment={name}", f"data.root={shared_data}"])
-    chips = load_splits(config.data, tmp_path).chips
+    chips = load_splits(config.data).chips
     assert {"train", "selection", "test", *config.data.other_tests} == set(chips)
     if config.data.split.by != "component":
         ids = [id_ for split in ("train", "selection") for id_ in chips[split].ids]
