@@ -80,8 +80,7 @@ class LayerReader:
             fill = math.nan if self._is_floating else self.channels[0].nodata
         with reading(path):
             has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[first]
-            # GDAL resamples by the mask only where no number is said to mean "no data".
-            self._view = align(dataset, own, grid, nodata=None if has_mask else fill)
+            self._view = align(dataset, own, grid, nodata=fill)
         self._has_mask = has_mask and self._view is dataset  # a resampled file has NaN there
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

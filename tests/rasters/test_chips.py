@@ -142,6 +142,15 @@ class TestPairs:
         assert chips[0]["mask"].dtype == torch.long
         assert chips[0]["mask"][0].tolist() == [0, 1, IGNORE_INDEX, IGNORE_INDEX]
 
+    def test_the_masks_own_nodata_is_ignored(self, write_file, digital_numbers):
+        image = write_file("a.tif", digital_numbers(3, 1, 3), descriptions=BANDS)
+        mask = write_file("m.tif", np.array([[0, 1, 7]], np.uint8), nodata=7)
+        chips = ChipDataset.from_pairs(image, mask, classes=["land", "water"], sensor=L1C)
+        assert chips[0]["mask"].tolist() == [[0, 1, IGNORE_INDEX]]
+        zero = write_file("n.tif", np.array([[0, 1, 1]], np.uint8), nodata=0)
+        chips = ChipDataset.from_pairs(image, zero, classes=["land", "water"], sensor=L1C)
+        assert chips[0]["mask"].tolist() == [[IGNORE_INDEX, 1, 1]]
+
     def test_a_label_map_names_stored_numbers_and_ignores_all_others(self, scene):
         chips = ChipDataset.from_pairs(
             *scene, label_map={4: "water", 1: "wood", 9: "wood"}, sensor=L1C

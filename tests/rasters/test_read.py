@@ -49,6 +49,7 @@ def names(image):
         ("band 137 (1473.1 Nanometers)", "enmap-l2a", "SWIR046"),
         ("Band 4", L1C, None),  # software's name for any fourth layer
         ("band 4 temperature", "landsat-7-etm", None),
+        ("band 4", "enmap-l2a", None),
         ("qa_fmask", "hls-l30", None),
         ("copernicus_dem", "hls-l30", None),
         ("0.600", L1C, None),  # between two bands
@@ -310,6 +311,12 @@ class TestValues:
         path = write_file(f"{folder}/B04.tif", np.full((2, 2), 3000, np.uint16), tags=tags)
         image = read_raster(path, sensor=L1C, processing_baseline=asked)
         assert image.pixels[0, 0, 0] == pytest.approx(expected)
+
+    def test_the_baseline_of_one_of_several_sensors_is_its_own(self, write_file):
+        write_file("p/B04.tif", np.full((2, 2), 3000, np.uint16))
+        folder = write_file("p/VV.tif", np.full((2, 2), -9, np.float32)).parent
+        image = read_raster(folder, sensor=["sentinel-1-grd", L1C], processing_baseline="05.09")
+        np.testing.assert_allclose(image.pixels[:, 0, 0], [0.2, -9], rtol=1e-6)
 
     def test_what_is_no_measurement_is_invalid_and_zero(self, write_file):
         stored = np.full((2, 2, 3), 3000.0, np.float32)

@@ -75,6 +75,7 @@ def test_both_layouts_of_bigearthnet(shared_data):
     assert vh < vv < 0
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_hls_chips_hold_their_labels_and_leave_other_layers_out(shared_data):
     folder = shared_data / "hls_water12"
     with (folder / "location_groups.csv").open() as lines:
