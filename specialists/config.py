@@ -28,12 +28,12 @@ class PretrainedConfig:
     """A file of pretrained backbone weights.
 
     Args:
-        file: Path of the file, in timm's format.
+        file: Path of the file, in timm's format; none by default.
         licence: Its licence; the specialist's weights derive from it.
     """
 
-    file: str
-    licence: str
+    file: str | None = None
+    licence: str | None = None
 
 
 @dataclass
@@ -47,7 +47,7 @@ class SpecialistConfig:
     decoder: str = "unet"
     drop_path_rate: float = 0.0
     drop_rate: float = 0.0
-    pretrained: PretrainedConfig | None = None
+    pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
 
 
 @dataclass
@@ -116,6 +116,12 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"the configuration cannot be used: {error}") from error
     assert isinstance(config, TrainConfig)
+    pretrained = config.specialist.pretrained
+    if pretrained.file is not None and pretrained.licence is None:
+        raise InputError(
+            f"specialist.pretrained.file={pretrained.file} needs specialist.pretrained.licence: "
+            "what is trained from these weights inherits it"
+        )
     return config
 
 

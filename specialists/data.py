@@ -66,8 +66,8 @@ class DataConfig:
     train: ChipsConfig
     root: str = "data"
     task: str = "scene-classification"
-    selection: ChipsConfig | None = None
-    test: ChipsConfig | None = None
+    selection: ChipsConfig = field(default_factory=ChipsConfig)
+    test: ChipsConfig = field(default_factory=ChipsConfig)
     other_tests: dict[str, ChipsConfig] = field(default_factory=dict)
     split: SplitConfig = field(default_factory=SplitConfig)
     sensor: Any = None
@@ -115,8 +115,7 @@ def load_splits(config: DataConfig) -> Splits:
             in two splits.
     """
     _check(config)
-    own = {"selection": config.selection, "test": config.test, **config.other_tests}
-    files = {name: given for name, given in own.items() if given is not None}
+    files = _own_files(config)
     fractions = {name: share for name, share in config.split.fractions.items() if name not in files}
     if config.split.by == "component":
         chips = _read_components(config, files, fractions)
@@ -137,10 +136,15 @@ def load_splits(config: DataConfig) -> Splits:
     return Splits(chips)
 
 
+def _own_files(config: DataConfig) -> dict[str, ChipsConfig]:
+    """The splits beside `train` that have files of their own."""
+    splits = {"selection": config.selection, "test": config.test, **config.other_tests}
+    return {name: given for name, given in splits.items() if given != ChipsConfig()}
+
+
 def describe_splits(config: DataConfig) -> str:
     """Where the chips of each split come from, in words, for the record."""
-    own = [name for name in ("selection", "test") if getattr(config, name) is not None]
-    own += config.other_tests
+    own = _own_files(config)
     text = f"cut from the training files {config.split.describe()}"
     return f"{text}; files of their own: {', '.join(own)}" if own else text
 

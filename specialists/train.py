@@ -24,7 +24,7 @@ from rasters import measure_statistics
 from sensors import Channel, InputError
 from sensors.errors import exit_on_input_error
 from specialists.callbacks import build_callbacks
-from specialists.config import TrainConfig, parse_command_line, to_plain
+from specialists.config import PretrainedConfig, TrainConfig, parse_command_line, to_plain
 from specialists.data import describe_splits, load_splits
 from specialists.evaluate import evaluate
 from specialists.files import load_specialist, save_weights
@@ -103,7 +103,7 @@ def _fit(
     spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
     L.seed_everything(config.seed, verbose=False)
     specialist = build_specialist(spec)
-    if config.specialist.pretrained is not None:
+    if config.specialist.pretrained.file is not None:
         load_backbone(specialist, config.specialist.pretrained.file)
     task = SpecialistTask(specialist, config.trainer, class_weights)
     trainer = _build_trainer(run, config, spec, timer)
@@ -214,9 +214,6 @@ def _describe_training(
     run: RunFolder, config: TrainConfig, data: SpecialistData, counts_K: Tensor | None
 ) -> dict[str, Any]:
     settings, train = config.data, data.chips["train"]
-    pretrained = config.specialist.pretrained
-    if pretrained is not None:
-        digest = hashlib.sha256(Path(pretrained.file).read_bytes()).hexdigest()
     return {
         "data": {
             "name": settings.name,
@@ -235,14 +232,16 @@ def _describe_training(
         "started": run.started.isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "versions": package_versions(),
-        "pretrained": None
-        if pretrained is None
-        else {
-            "file": Path(pretrained.file).name,
-            "sha256": digest,
-            "licence": pretrained.licence,
-        },
+        "pretrained": _describe_pretrained(config.specialist.pretrained),
     }
+
+
+def _describe_pretrained(pretrained: PretrainedConfig) -> dict[str, str | None] | None:
+    if pretrained.file is None:
+        return None
+    path = Path(pretrained.file)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.name, "sha256": digest, "licence": pretrained.licence}
 
 
 def _score(run: RunFolder, config: TrainConfig, data: SpecialistData, device: torch.device) -> None:

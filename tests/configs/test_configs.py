@@ -14,7 +14,7 @@ EXPERIMENTS = sorted(
     for entry in (resources.files("configs") / "experiment").iterdir()
     if entry.name.endswith(".yaml")
 )
-WITHOUT_FILES = {"simulated"}
+WITHOUT_FILES = {"folders", "pairs", "simulated", "table"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -82,9 +82,25 @@ def test_overrides_reach_every_group():
     assert (config.data.split.seed, config.seed) == (3, 5)
 
 
+def test_splits_may_be_given_files_and_weights_a_start():
+    config = compose_config(
+        [
+            "data=eurosat_rgb",
+            "data.test.folder=/mine",
+            "data.split.fractions={selection: 0.2}",
+            "specialist.pretrained.file=/weights",
+            "specialist.pretrained.licence=CC-BY-NC-4.0",
+        ]
+    )
+    assert config.data.test.folder == "/mine"
+    assert config.data.split.fractions == {"selection": 0.2}
+    assert config.specialist.pretrained.file == "/weights"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["data=eurosat_rgb", "specialist.pretrained.file=/weights"], "licence"),
         ([], "data"),
         (["data=nowhere"], "nowhere"),
         (["experiment=eurosat_rgb", "trainer.learning=1"], "learning"),

@@ -187,7 +187,7 @@ def test_killed_run_resumes_to_the_same_bytes(toy_data, tmp_path):
     overrides = [
         "data=eurosat_rgb",
         f"data.train.folder={toy_data / 'scenes'}",
-        "data.test=null",
+        "data.test.folder=null",
         "trainer.epochs=4",
         "trainer.batch_size=8",
         "trainer.ema=0.5",
@@ -222,7 +222,11 @@ def test_killed_run_resumes_to_the_same_bytes(toy_data, tmp_path):
 
 @pytest.mark.slow
 def test_command_ends_with_the_next_command_and_leaves_nothing_beside_the_run(toy_data, tmp_path):
-    overrides = ["data=eurosat_rgb", f"data.train.folder={toy_data / 'scenes'}", "data.test=null"]
+    overrides = [
+        "data=eurosat_rgb",
+        f"data.train.folder={toy_data / 'scenes'}",
+        "data.test.folder=null",
+    ]
     overrides += ["trainer.epochs=1", "name=My toy", "run_dir=run"]
     output = _train(overrides, cwd=tmp_path)
     assert output.rstrip().endswith("register-specialist run --name my-toy --version 1.0.0")
