@@ -28,7 +28,12 @@ from sensors.errors import InputError
 
 __all__ = ["RasterWriter", "class_colors", "write_class_map", "write_raster"]
 
-BLOCK = 512
+BLOCK = 512  # GDAL's own default for a COG
+
+
+def _block_size(height: int, width: int) -> int:
+    """Side of the tiles: a small raster of many layers is not padded to a large tile each."""
+    return min(BLOCK, 16 * -(-max(height, width) // 16))
 
 
 class RasterWriter:
@@ -98,8 +103,8 @@ class RasterWriter:
             "crs": crs,
             "nodata": nodata,
             "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
+            "blockxsize": _block_size(height, width),
+            "blockysize": _block_size(height, width),
             "bigtiff": "IF_SAFER",
             "sparse_ok": True,
         }
@@ -154,6 +159,7 @@ class RasterWriter:
             self._folder / "windows.tif",
             result,
             driver="COG",
+            blocksize=self._profile["blockxsize"],
             compress="DEFLATE",
             predictor="NO" if categorical else "YES",
             overview_resampling="MODE" if categorical else "AVERAGE",
