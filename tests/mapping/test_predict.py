@@ -1,12 +1,14 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 from rasterio.crs import CRS
+from rasterio.transform import from_origin
 
 from mapping import _sweep, predict_map
 from rasters import open_raster, write_raster
@@ -48,8 +50,9 @@ def test_windows_equal_one_pass_where_a_pixel_decides_alone(
 
 
 def test_stripes_leave_no_trace(make_image, make_specialist, tmp_path, monkeypatch):
-    image = make_image(32, 1100)
-    write_raster(tmp_path / "wide.tif", image)
+    valid = np.ones((4, 32, 1100), bool)
+    valid[:, 4:9, 505:530] = False
+    write_raster(tmp_path / "wide.tif", make_image(32, 1100, valid=valid))
     specialist = make_specialist()
     options = {"probabilities": True, "window": 32}
     whole = run(tmp_path / "wide.tif", specialist, tmp_path / "whole.tif", **options)
@@ -58,8 +61,12 @@ def test_stripes_leave_no_trace(make_image, make_specialist, tmp_path, monkeypat
     assert np.array_equal(read(whole.path), read(parts.path))
     for band in (1, 2, 3):
         assert np.allclose(
-            read(whole.probabilities_path, band), read(parts.probabilities_path, band), atol=1e-5
+            read(whole.probabilities_path, band),
+            read(parts.probabilities_path, band),
+            atol=1e-5,
+            equal_nan=True,
         )
+    assert np.array_equal(read(parts.path) == 255, ~valid[0])
 
 
 class Standardised:
@@ -129,6 +136,22 @@ def test_grid_crs_and_classes_are_those_of_scene_and_specialist(
     assert result.shares == pytest.approx(dict(zip(classes, counts / 4200, strict=True)))
     assert result.pixel_area == pytest.approx(10.123456789**2)
     assert (result.pixels, result.nodata_pixels) == (4200, 0)
+
+
+@pytest.mark.parametrize(
+    ("crs", "area"), [("EPSG:2263", (30 * 1200 / 3937) ** 2), ("EPSG:4326", None)]
+)
+def test_area_in_square_metres_from_feet_and_none_from_degrees(
+    make_image, make_specialist, pixel_classifier, tmp_path, crs, area
+):
+    image = make_image(crs=crs, gsd=30.0)
+    if crs == "EPSG:4326":
+        image = replace(image, transform=from_origin(13, 53, 1e-4, 1e-4))
+    write_raster(tmp_path / "scene.tif", image)
+    result = run(
+        tmp_path / "scene.tif", make_specialist(), tmp_path / "map.tif", backend=pixel_classifier
+    )
+    assert result.pixel_area == (area and pytest.approx(area))
 
 
 def test_nodata_is_kept_and_empty_windows_are_not_run(
