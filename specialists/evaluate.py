@@ -5,6 +5,7 @@ from torch.utils.data import DataLoader
 
 from rasters import ChipDataset
 from specialists._progress import show_progress
+from specialists.loading import collate
 from specialists.metrics import Scores, TaskMetrics
 from specialists.model import Specialist
 from specialists.targets import target_of
@@ -33,7 +34,7 @@ def evaluate(
     """
     specialist.to(device).eval()
     metrics = TaskMetrics(specialist.spec).to(device)
-    loader = DataLoader(chips, batch_size)
+    loader = DataLoader(chips, batch_size, collate_fn=collate)
     for batch in show_progress(loader, title):
         image_BCHW, valid_BCHW = batch["image"].to(device), batch["valid"].to(device)
         metrics.update(

@@ -4,11 +4,27 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
 from rasters import ChipDataset
 from sensors import InputError
 from specialists.data import Splits
+
+
+def collate(chips: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack chips to a batch.
+
+    Raises:
+        InputError: If their sizes differ.
+    """
+    sizes = sorted({tuple(chip["image"].shape[-2:]) for chip in chips})
+    if len(sizes) > 1:
+        raise InputError(
+            f"chips of different sizes, such as {sizes[0]} and {sizes[-1]} pixels; "
+            "bring them to one with data.chip_size, or cut images and masks with data.tile"
+        )
+    batch: dict[str, Any] = default_collate(chips)
+    return batch
 
 
 class SpecialistData(L.LightningDataModule):
@@ -72,6 +88,7 @@ class SpecialistData(L.LightningDataModule):
             chips,
             self.batch_size,
             sampler=sampler,
+            collate_fn=collate,
             drop_last=drop_last,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

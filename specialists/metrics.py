@@ -6,6 +6,7 @@ compared.
 Shape suffixes: B batch, K classes or targets, H height, W width, N samples (scenes or pixels).
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -62,8 +63,7 @@ class TaskMetrics(nn.Module):
         if spec.task == "regression":
             # Sums of squares over millions of pixels at 300 K leave no digit of a float32.
             self.metrics.set_dtype(torch.float64)
-        self.support_K: Tensor
-        self.register_buffer("support_K", torch.zeros(len(spec.classes)), persistent=False)
+        self.support = _Support(len(spec.classes))
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count one batch.
@@ -82,31 +82,35 @@ class TaskMetrics(nn.Module):
             prediction, target = prediction.double(), target.double()
         elif self.spec.multi_label:
             target = target.long()
-            self.support_K += target.sum(0)
+            self.support.update(target.sum(0))
         else:
             counted = target[target != IGNORE_INDEX]
-            self.support_K += torch.bincount(counted, minlength=len(self.support_K))
+            self.support.update(torch.bincount(counted, minlength=len(self.spec.classes)))
         self.metrics.update(prediction, target)
 
     def compute(self) -> Scores:
         """Everything counted so far, as plain numbers."""
-        values = self.metrics.compute()
+        with warnings.catch_warnings():
+            # Classes without samples are left out below.
+            warnings.filterwarnings("ignore", "No positive samples found")
+            values = self.metrics.compute()
         if self.spec.task == "regression":
             return {name: value.mean().item() for name, value in values.items()}
-        occurs_K = self.support_K > 0
+        support_K: Tensor = self.support.compute()
+        occurs_K = support_K > 0
         scores: Scores = {}
         for name, value in values.items():
             scores[name] = value.item() if value.ndim == 0 else self._by_class(value, occurs_K)
         if self.spec.multi_label:
             scores["map"] = values["average_precision"][occurs_K].mean().item()
             scores["macro_f1"] = values["f1"][occurs_K].mean().item()
-        scores["support"] = self._by_class(self.support_K.long(), occurs_K | True)
+        scores["support"] = self._by_class(support_K, occurs_K | True)
         return scores
 
     def reset(self) -> None:
         """Forget everything counted so far."""
         self.metrics.reset()
-        self.support_K.zero_()
+        self.support.reset()
 
     def _by_class(self, values_K: Tensor, occurs_K: Tensor) -> dict[str, float | int | None]:
         return {
@@ -115,6 +119,23 @@ class TaskMetrics(nn.Module):
                 self.spec.classes, values_K.tolist(), occurs_K.tolist(), strict=True
             )
         }
+
+
+class _Support(Metric):
+    """Number of samples of each class, summed over all processes."""
+
+    full_state_update = False
+    counts_K: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.add_state("counts_K", torch.zeros(count, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, counts_K: Tensor) -> None:
+        self.counts_K += counts_K
+
+    def compute(self) -> Tensor:
+        return self.counts_K
 
 
 class _R2Score(R2Score):

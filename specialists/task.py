@@ -103,7 +103,13 @@ class SpecialistTask(L.LightningModule):
         outputs = self.specialist(self._arrange(batch["image"]), valid=batch["valid"])
         loss: Tensor = self.loss(outputs, target_of(batch))
         self.log(
-            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(outputs)
+            "train_loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(outputs),
+            sync_dist=True,
         )
         return loss
 
@@ -117,7 +123,7 @@ class SpecialistTask(L.LightningModule):
         shown, _ = selection_metric(self.specialist.spec)
         for name, value in self.validation_metrics.compute().items():
             if not isinstance(value, dict):
-                self.log(f"val_{name}", value, prog_bar=name == shown)
+                self.log(f"val_{name}", value, prog_bar=name == shown, sync_dist=True)
         self.validation_metrics.reset()
 
     def _arrange(self, x_BCHW: Tensor) -> Tensor:

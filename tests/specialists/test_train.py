@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,17 @@ def test_class_without_training_samples_is_named(make_config, toy_data):
     )
     with pytest.raises(InputError, match="no training sample of class snow"):
         train_specialist(make_config(data))
+
+
+def test_chips_of_different_sizes_are_refused(make_config, toy_data, tmp_path):
+    shutil.copytree(toy_data / "scenes", tmp_path / "mixed" / "16")
+    shutil.copytree(toy_data / "images", tmp_path / "mixed" / "32")
+    (tmp_path / "mixed" / "16" / "field").rename(tmp_path / "mixed" / "field")
+    shutil.rmtree(tmp_path / "mixed" / "16")
+    config = make_config({"train": ChipsConfig(folder=str(tmp_path / "mixed"))})
+    with pytest.raises(InputError, match=r"\(16, 16\) and \(32, 32\).*data.chip_size"):
+        train_specialist(config)
+    assert not Path(config.run_dir).exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""What follows from a configuration and its data: the network's spec, the record of a training.
+
+Shape suffixes: K classes.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rasters import ChipDataset, measure_statistics
+from sensors import Channel, InputError
+from specialists.config import PretrainedConfig, TrainConfig
+from specialists.data import Splits, describe_splits
+from specialists.losses import balance_weights
+from specialists.run import describe_machine, package_versions
+from specialists.spec import SpecialistSpec
+from specialists.targets import measure_targets
+
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
+    """The network these data need, scaled by statistics of the training chips.
+
+    Raises:
+        InputError: If the size of a pixel is not known, or the spec refuses a value.
+    """
+    statistics = measure_statistics(train)
+    network, first = config.specialist, train[0]
+    scaling: dict[str, Any] = {}
+    if train.task == "regression":
+        scaling["target_mean"], scaling["target_std"] = measure_targets(train, train.classes)
+    return SpecialistSpec(
+        architecture=network.architecture,
+        task=train.task,
+        bands=train.bands,
+        classes=train.classes,
+        mean=statistics.mean,
+        std=statistics.std,
+        gsd=_gsd(config, train.bands),
+        chip_size=first["image"].shape[-1],
+        multi_label=train.multi_label,
+        per_pixel=train.task == "regression" and "mask" in first,
+        stem_stride=network.stem_stride,
+        head=network.head,
+        head_hidden_size=network.head_hidden_size,
+        decoder=network.decoder,
+        drop_path_rate=network.drop_path_rate,
+        drop_rate=network.drop_rate,
+        **scaling,
+    )
+
+
+def weigh_classes(kind: str, train: ChipDataset, counts_K: Tensor | None) -> Tensor | None:
+    """Weight of each class in the loss (K,), or None.
+
+    Args:
+        kind: One of `CLASS_WEIGHTS`.
+        train: The training chips.
+        counts_K: How often each class occurs in them; None for a regression.
+
+    Raises:
+        InputError: If the kind is unknown.
+    """
+    if kind not in CLASS_WEIGHTS:
+        raise InputError(f"trainer.class_weights {kind!r} is not one of {', '.join(CLASS_WEIGHTS)}")
+    if kind == "none" or counts_K is None:
+        return None
+    return balance_weights(counts_K, len(train) if train.multi_label else None)
+
+
+def describe_training(
+    config: TrainConfig, splits: Splits, counts_K: Tensor | None
+) -> dict[str, Any]:
+    """What a card tells about the training, without what only the run itself knows.
+
+    Args:
+        config: The run's configuration.
+        splits: The chips of each split.
+        counts_K: How often each class occurs in the training split; None for a regression.
+    """
+    data, classes = config.data, splits.chips["train"].classes
+    counts = [] if counts_K is None else zip(classes, counts_K.tolist(), strict=True)
+    return {
+        "data": {
+            "name": data.name,
+            "title": data.title,
+            "licence": data.licence,
+            "source": data.source,
+            "counts": {name: len(part) for name, part in splits.chips.items()},
+            "class_counts": dict(counts),
+            "split_hash": splits.digest(),
+            "split": describe_splits(data),
+        },
+        "seed": config.seed,
+        "epochs": config.trainer.epochs,
+        "machine": describe_machine(),
+        "versions": package_versions(),
+        "pretrained": _describe_pretrained(config.specialist.pretrained),
+    }
+
+
+def _gsd(config: TrainConfig, bands: Sequence[Channel]) -> float:
+    known = [band.gsd for band in bands if band.gsd is not None]
+    if config.data.gsd is None and not known:
+        raise InputError(
+            f"the bands of data {config.data.name} do not say how large a pixel is; "
+            "give data.gsd in metres"
+        )
+    return config.data.gsd or min(known)
+
+
+def _describe_pretrained(pretrained: PretrainedConfig) -> dict[str, str | None] | None:
+    if pretrained.file is None:
+        return None
+    path = Path(pretrained.file)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.name, "sha256": digest, "licence": pretrained.licence}
