@@ -7,7 +7,7 @@ band; a pixel by its bands.
 Shape suffixes: C bands, H height, W width, K classes or targets, N samples, F features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,27 +46,21 @@ def measure_floors(
         For each floor, `majority` and `linear_statistics`, the scores on each split.
     """
     generator = np.random.default_rng(seed)
-    # Enough of every chip, so that no place is left out.
+    # As many of every chip, so that no place is left out.
     share = max(1, MAX_PIXELS // len(train))
-    parts = [
-        _thin(_samples(spec, chip), share, generator)
-        for chip in _read(train, "Image statistics (train)")
-    ]
-    features_NF, targets_N = (np.concatenate(column) for column in zip(*parts, strict=True))
-    floors: dict[str, _Constant | _Linear] = {
-        "majority": _Constant(spec, targets_N),
-        "linear_statistics": _Linear(spec, features_NF, targets_N),
-    }
+    majority, parts = _Constant(spec), []
+    for samples in _samples_of(spec, train, "Image statistics (train)"):
+        majority.learn(samples[1])
+        parts.append(_thin(samples, share, generator))
+    linear = _Linear(spec, *_concatenate(parts))
+    floors: dict[str, _Constant | _Linear] = {"majority": majority, "linear_statistics": linear}
     scores: dict[str, dict[str, Scores]] = {name: {} for name in floors}
     for split, chips in evaluation.items():
         metrics = {name: TaskMetrics(spec) for name in floors}
-        for chip in _read(chips, f"Floors ({split})"):
-            chip_features_NF, chip_targets_N = _samples(spec, chip)
-            if len(chip_targets_N) == 0:
-                continue
+        for features_NF, targets_N in _batches(_samples_of(spec, chips, f"Floors ({split})")):
             for name, floor in floors.items():
-                prediction_NK = torch.from_numpy(floor.predict(chip_features_NF))
-                metrics[name].update(prediction_NK, torch.from_numpy(chip_targets_N))
+                prediction_NK = torch.from_numpy(floor.predict(features_NF))
+                metrics[name].update(prediction_NK, torch.from_numpy(targets_N))
         for name in floors:
             scores[name][split] = metrics[name].compute()
     return scores
@@ -75,16 +69,22 @@ def measure_floors(
 class _Constant:
     """Says the same of everything: the most frequent class, or the mean."""
 
-    def __init__(self, spec: SpecialistSpec, targets_N: NDArray[Any]) -> None:
-        if spec.task == "regression" or spec.multi_label:
-            self.value_K = targets_N.mean(0)
+    def __init__(self, spec: SpecialistSpec) -> None:
+        self.takes_mean = spec.task == "regression" or spec.multi_label
+        self.total_K = np.zeros(len(spec.classes))
+        self.count = 0
+
+    def learn(self, targets_N: NDArray[Any]) -> None:
+        self.count += len(targets_N)
+        if self.takes_mean:
+            self.total_K += targets_N.sum(0)
         else:
-            counts_K = np.bincount(targets_N, minlength=len(spec.classes))
-            self.value_K = counts_K == counts_K.max()
-        self.value_K = self.value_K.astype(np.float32)
+            self.total_K += np.bincount(targets_N, minlength=len(self.total_K))
 
     def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.repeat(self.value_K[None], len(features_NF), axis=0)
+        is_most_K = self.total_K == self.total_K.max()
+        value_K = self.total_K / self.count if self.takes_mean else is_most_K
+        return np.repeat(value_K[None].astype(np.float32), len(features_NF), axis=0)
 
 
 class _Linear:
@@ -148,14 +148,37 @@ def _samples(spec: SpecialistSpec, chip: dict[str, Any]) -> Samples:
     return pixels_NC[known_N], targets_N[known_N]
 
 
+def _samples_of(spec: SpecialistSpec, chips: ChipDataset, title: str) -> Iterator[Samples]:
+    for number in show_progress(range(len(chips)), title):
+        yield _samples(spec, chips[number])
+
+
 def _thin(samples: Samples, most: int, generator: np.random.Generator) -> Samples:
+    """Some of the samples by chance, and at least one of each class."""
     features_NF, targets_N = samples
     if len(targets_N) <= most:
         return samples
-    chosen = generator.choice(len(targets_N), most, replace=False)
-    return features_NF[chosen], targets_N[chosen]
+    order_N = generator.permutation(len(targets_N))
+    chosen_N = order_N[:most]
+    if targets_N.ndim == 1:
+        _, first_K = np.unique(targets_N[order_N], return_index=True)
+        chosen_N = np.union1d(chosen_N, order_N[first_K])
+    return features_NF[chosen_N], targets_N[chosen_N]
 
 
-def _read(chips: ChipDataset, title: str) -> Iterator[dict[str, Any]]:
-    for number in show_progress(range(len(chips)), title):
-        yield chips[number]
+def _batches(samples: Iterable[Samples], size: int = 2**16) -> Iterator[Samples]:
+    """Samples of many chips at once, because every call of a model or metric costs time."""
+    kept: list[Samples] = []
+    rows = 0
+    for part in samples:
+        kept.append(part)
+        rows += len(part[1])
+        if rows >= size:
+            yield _concatenate(kept)
+            kept, rows = [], 0
+    if rows:
+        yield _concatenate(kept)
+
+
+def _concatenate(parts: list[Samples]) -> Samples:
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

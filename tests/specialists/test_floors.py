@@ -63,6 +63,20 @@ def test_segmentation_with_ignored_and_invalid_pixels(make_spec):
     assert linear["miou"] == 1
 
 
+def test_rare_class_is_not_lost_where_pixels_are_drawn(make_spec, monkeypatch):
+    monkeypatch.setattr("specialists.floors.MAX_PIXELS", 40)
+    spec = spec_of(make_spec, task="semantic-segmentation", classes=("dark", "bright"))
+
+    def label(bright, image):
+        mask = torch.zeros(4, 4, dtype=torch.long)
+        image[0, 1, 2], mask[1, 2] = 5.0, 1
+        return {"mask": mask}
+
+    majority, linear = measure(spec, label)
+    assert majority["accuracy"] == pytest.approx(15 / 16)
+    assert linear["miou"] == 1
+
+
 @pytest.mark.parametrize("per_pixel", [False, True])
 def test_regression(make_spec, per_pixel):
     spec = spec_of(make_spec, task="regression", classes=("t",), per_pixel=per_pixel)
