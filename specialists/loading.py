@@ -89,6 +89,8 @@ class SpecialistData(L.LightningDataModule):
             self.batch_size,
             sampler=sampler,
             collate_fn=collate,
+            # Its own: making an iterator draws a number, and a resumed run makes it earlier.
+            generator=torch.Generator().manual_seed(self.seed),
             drop_last=drop_last,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
