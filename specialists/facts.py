@@ -96,7 +96,6 @@ def describe_training(
             "split": describe_splits(data),
         },
         "seed": config.seed,
-        "epochs": config.trainer.epochs,
         "machine": describe_machine(),
         "versions": package_versions(),
         "pretrained": _describe_pretrained(config.specialist.pretrained),

@@ -76,18 +76,19 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
         if run.status == "new":
             run.write_json("spec.json", describe_network(config, train).to_dict())
         weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
-        device = _fit(run, config, splits, weights_K, timer)
+        trainer = _fit(run, config, splits, weights_K, timer)
     except InputError:
         run.discard()
         raise
-    if device is not None:
+    if trainer is not None:
         training = describe_training(config, splits, counts_K) | {
+            "epochs": trainer.current_epoch,
             "command": command,
             "started": run.started.isoformat(timespec="seconds"),
             "seconds": round(timer.time_elapsed("train"), 1),
         }
         run.write_json("training.json", training)
-        _score(run, config, splits.chips, device)
+        _score(run, config, splits.chips, trainer.strategy.root_device)
     return run
 
 
@@ -97,8 +98,8 @@ def _fit(
     splits: Splits,
     weights_K: Tensor | None,
     timer: Timer,
-) -> torch.device | None:
-    """Train, or go on; write the best weights. Gives the device, on the first process only."""
+) -> L.Trainer | None:
+    """Train, or go on, and write the best weights; the trainer, on the first process only."""
     spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
     L.seed_everything(config.seed, verbose=False)
     specialist = build_specialist(spec)
@@ -124,8 +125,7 @@ def _fit(
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     save_weights(specialist, run.weights)
-    device: torch.device = trainer.strategy.root_device
-    return device
+    return trainer
 
 
 def _build_trainer(

@@ -85,6 +85,7 @@ def test_scenes_are_learned_and_the_run_folder_is_complete(make_config):
     assert re.fullmatch("[0-9a-f]{64}", training["data"]["split_hash"])
     assert training["data"]["licence"] == "CC0-1.0"
     assert training["seconds"] > 0
+    assert training["epochs"] == 6
     assert list((run.path / "logs").rglob("metrics.csv"))
     assert list((run.path / "logs").rglob("events.out.tfevents.*"))
     assert _losses(run)[-1] < _losses(run)[0]
@@ -179,6 +180,19 @@ def test_chips_of_different_sizes_are_refused(make_config, toy_data, tmp_path):
 def test_recipe_that_does_not_fit_is_refused(make_config, recipe, message):
     with pytest.raises(InputError, match=message):
         train_specialist(make_config(**recipe))
+
+
+@pytest.mark.slow
+def test_training_stops_early_and_stays_stopped(make_config):
+    config = make_config(epochs=9, patience=2, lr=1e-12)
+    run = train_specialist(config)
+    assert run.read_json("training.json")["epochs"] == 3
+    weights = run.weights.read_bytes()
+    # As if the process had been killed between the last epoch and the scores.
+    (run.path / "metrics.json").unlink()
+    run.weights.unlink()
+    assert train_specialist(config).read_json("training.json")["epochs"] == 3
+    assert run.weights.read_bytes() == weights
 
 
 @pytest.mark.slow
