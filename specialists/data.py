@@ -131,6 +131,7 @@ def load_splits(config: DataConfig) -> Splits:
                 f"data {config.name}: no chip is left for the {name} split; give data.{name} files "
                 "of its own, or change data.split"
             )
+    _check_bands(chips)
     if config.split.by == "group":
         _check_groups(chips, config.split)
     return Splits(chips)
@@ -160,6 +161,17 @@ def _check(config: DataConfig) -> None:
     reserved = {"train", "selection", "test"} & config.other_tests.keys()
     if reserved:
         raise InputError(f"data.other_tests: {', '.join(reserved)} is the name of another split")
+
+
+def _check_bands(chips: dict[str, ChipDataset]) -> None:
+    wanted = [band.describe() for band in chips["train"].bands]
+    for name, part in chips.items():
+        found = [band.describe() for band in part.bands]
+        if found != wanted:
+            raise InputError(
+                f"the {name} split has the bands {', '.join(found)}, and the training split "
+                f"{', '.join(wanted)}; name those to read, in one order, with data.bands"
+            )
 
 
 def _check_groups(chips: dict[str, ChipDataset], split: SplitConfig) -> None:

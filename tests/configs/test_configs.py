@@ -5,6 +5,7 @@ from importlib import resources
 import pytest
 import yaml
 
+from rasters.simulate import CLASSES, simulate_scene, write_scene
 from sensors import InputError
 from specialists.config import compose_config, parse_command_line, to_plain
 from specialists.data import load_splits
@@ -134,3 +135,17 @@ def test_groups_of_ones_own(tmp_path):
 def test_configuration_can_be_shown(capsys):
     assert parse_command_line(["--cfg", "job", "experiment=eurosat_rgb", "seed=7"]) is None
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 7
+
+
+def test_simulated_scenes_are_found(tmp_path):
+    for split, seeds in (("train", range(5)), ("test", [9])):
+        for seed in seeds:
+            scene = simulate_scene(seed, size=64)
+            write_scene(tmp_path / "simulated" / split / f"scene_{seed}", scene)
+    config = compose_config(["experiment=simulated", f"data.root={tmp_path}"])
+    chips = load_splits(config.data).chips
+    scenes = {name: {id_.split("/")[0] for id_ in part.ids} for name, part in chips.items()}
+    assert scenes["test"] == {"scene_9"}
+    assert scenes["train"] | scenes["selection"] == {f"scene_{seed}" for seed in range(5)}
+    assert not scenes["train"] & scenes["selection"]
+    assert chips["train"].classes == CLASSES

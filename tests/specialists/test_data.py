@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+import rasterio
 
 from sensors import InputError
 from specialists.data import ChipsConfig, DataConfig, describe_splits, load_splits
@@ -42,6 +44,21 @@ def test_classes_of_other_splits_are_those_of_the_training_files(scenes, toy_dat
     (tmp_path / "east" / "roof").rename(tmp_path / "east" / "hut")
     config = make(train=scenes, test=ChipsConfig(folder=str(tmp_path / "east")))
     with pytest.raises(InputError, match="hut"):
+        load_splits(config)
+
+
+def test_bands_of_all_splits_are_the_same(scenes, tmp_path):
+    """A grey picture beside coloured ones has no band of theirs in their order."""
+    grey = np.zeros((1, 16, 16), np.uint8)
+    for name in ("field", "lake", "roof"):
+        path = tmp_path / "grey" / name / "0.tif"
+        path.parent.mkdir(parents=True)
+        size = {"count": 1, "height": 16, "width": 16, "dtype": "uint8"}
+        with rasterio.open(path, "w", driver="GTiff", **size) as dataset:
+            dataset.write(grey)
+            dataset.set_band_description(1, "green")
+    config = make(train=scenes, test=ChipsConfig(folder=str(tmp_path / "grey")))
+    with pytest.raises(InputError, match=r"test split has the bands G .*data\.bands"):
         load_splits(config)
 
 
