@@ -12,13 +12,15 @@ from sensors.errors import InputError
 from specialists.spec import SpecialistSpec
 
 FORMAT = 1
-_KEY = "specialist"
+METADATA_KEY = "specialist"
 
 
 def encode_header(spec: SpecialistSpec) -> dict[str, str]:
     """Metadata of a safetensors file."""
     record = {"format": FORMAT, "spec": spec.to_dict()}
-    return {_KEY: json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)}
+    return {
+        METADATA_KEY: json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    }
 
 
 def decode_header(metadata: Mapping[str, str] | None, path: Path) -> SpecialistSpec:
@@ -32,17 +34,17 @@ def decode_header(metadata: Mapping[str, str] | None, path: Path) -> SpecialistS
         InputError: If it is not what `encode_header` writes.
     """
     metadata = metadata or {}
-    if set(metadata) != {_KEY}:
+    if set(metadata) != {METADATA_KEY}:
         raise InputError(
             f"{path}: the header has the metadata keys {sorted(metadata)}, a specialist's file has "
-            f"the one key {_KEY!r}"
+            f"the one key {METADATA_KEY!r}"
         )
     try:
-        record = json.loads(metadata[_KEY])
+        record = json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: the header's {_KEY!r} is not JSON: {error}") from error
+        raise InputError(f"{path}: the header's {METADATA_KEY!r} is not JSON: {error}") from error
     if not isinstance(record, dict) or set(record) != {"format", "spec"}:
-        raise InputError(f"{path}: the header's {_KEY!r} does not hold a format and a spec")
+        raise InputError(f"{path}: the header's {METADATA_KEY!r} does not hold a format and a spec")
     if record["format"] != FORMAT:
         raise InputError(
             f"{path}: written in format {record['format']!r}, this version reads format {FORMAT}"

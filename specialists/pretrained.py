@@ -1,4 +1,4 @@
-"""Start a specialist from published RGB weights, with the first convolution moved by wavelength.
+"""Start from published RGB weights or another specialist, the first filters moved by wavelength.
 
 ConvNeXt V2's published weights (tags `fcmae*`) are licensed CC BY-NC 4.0: what is trained from them
 inherits the restriction to non-commercial use, and its card has to say so. timm's code is not
@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from timm.models.convnext import checkpoint_filter_fn
 from torch import Tensor
 
 from sensors.bands import Band, Channel
 from sensors.errors import InputError
+from sensors.plan import BandPlan
+from specialists.files import load_specialist
+from specialists.header import METADATA_KEY
 from specialists.model import Specialist
 
 # Below the first wavelength a band is blue, between the second and third green, above the last red;
@@ -31,23 +35,64 @@ _NEAR_END_UM = 1.10
 
 
 def load_backbone(specialist: Specialist, weight_file: Path | str) -> None:
-    """Fill a specialist's backbone with published RGB weights of the same architecture.
+    """Fill a specialist's backbone with published RGB weights, or another specialist's.
 
-    The file is read by timm (its `pretrained_cfg_overlay={"file": ...}`) into the 3-channel
-    network; everything but the first convolution is taken over unchanged, the first convolution by
-    `transfer_stem`. ImageNet's networks saw each channel with mean 0 and standard deviation 1 over
-    their training data, and a specialist sees its bands scaled in the same way, so that the
-    filters meet values of the magnitude they were trained on.
+    A specialist's own weight file gives its backbone; its bands must serve all of this one's, or
+    hold red, green and blue. Any other file is read by timm (its
+    `pretrained_cfg_overlay={"file": ...}`) into the 3-channel network; everything but the first
+    convolution is taken over unchanged, the first convolution by `transfer_stem`. ImageNet's
+    networks saw each channel with mean 0 and standard deviation 1 over their training data, and a
+    specialist sees its bands scaled in the same way, so that the filters meet values of the
+    magnitude they were trained on.
 
     Args:
         specialist: Changed in place; its head is left as it is.
-        weight_file: A `.safetensors` or `.pth` file in timm's or the authors' own naming. Pickled
-            objects other than tensors are refused.
+        weight_file: A `.safetensors` or `.pth` file in timm's or the authors' own naming, or a
+            specialist's. Pickled objects other than tensors are refused.
 
     Raises:
         InputError: If the file cannot be read or is of another architecture; names what differs.
     """
     path = Path(weight_file)
+    if _is_specialist(path):
+        _load_from_specialist(specialist, load_specialist(path), path)
+    else:
+        _load_from_published(specialist, path)
+
+
+def _is_specialist(path: Path) -> bool:
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except SafetensorError as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _load_from_specialist(specialist: Specialist, source: Specialist, path: Path) -> None:
+    wanted, given = specialist.spec.architecture, source.spec.architecture
+    if wanted != given:
+        raise InputError(f"{path} does not hold a {wanted}: it is a {given}")
+    weights = dict(source.backbone.state_dict())
+    filters_OSKK = weights["stem_0.weight"]
+    plan = BandPlan.match(specialist.bands, source.bands)
+    if plan.is_applicable:
+        # A filter for each wanted band, as if the band's own pixels came from the given ones.
+        weights["stem_0.weight"] = plan.apply(filters_OSKK)
+    else:
+        names = [getattr(band, "common_name", None) for band in source.bands]
+        if not {"red", "green", "blue"} <= set(names):
+            raise InputError(
+                f"{path}: its bands ({', '.join(band.name for band in source.bands)}) neither "
+                "serve all bands of this specialist nor are red, green and blue among them"
+            )
+        rgb = [names.index(color) for color in ("red", "green", "blue")]
+        weights["stem_0.weight"] = transfer_stem(filters_OSKK[:, rgb], specialist.bands)
+    specialist.backbone.load_state_dict(weights)
+
+
+def _load_from_published(specialist: Specialist, path: Path) -> None:
     architecture = specialist.spec.architecture
     _check_names(path, architecture)
     try:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from sensors import Band, InputError, SarChannel, list_sensors, load_sensor
-from specialists import build_specialist, load_backbone
+from specialists import build_specialist, load_backbone, save_weights
 from specialists.pretrained import transfer_stem
 
 RED, GREEN, BLUE = Band("r", 0.665, 0.03), Band("g", 0.56, 0.035), Band("b", 0.49, 0.065)
@@ -193,3 +193,46 @@ def test_another_architecture_is_refused(make_spec, weight_file, architecture):
     built = build_specialist(make_spec(architecture=architecture))
     with pytest.raises(InputError, match=f"does not hold a {architecture}"):
         load_backbone(built, weight_file)
+
+
+def test_another_specialists_backbone_is_taken_over_with_its_filters_by_band(make_spec, tmp_path):
+    source = build_specialist(make_spec(bands=load_sensor("rgb-aerial").channels))
+    path = tmp_path / "source.safetensors"
+    save_weights(source, path)
+    bands = load_sensor("sentinel-2-l2a").select("B8A", "B02", "B11", "B04", "B03")
+    target = build_specialist(make_spec(bands=bands, stem_stride=2))
+    head = {name: tensor.clone() for name, tensor in target.head.state_dict().items()}
+    load_backbone(target, path)
+    filters = source.backbone.stem_0.weight
+    torch.testing.assert_close(target.backbone.stem_0.weight, transfer_stem(filters, bands))
+    for name, tensor in source.backbone.state_dict().items():
+        if name != "stem_0.weight":
+            assert torch.equal(target.backbone.state_dict()[name], tensor)
+    assert all(torch.equal(head[name], tensor) for name, tensor in target.head.state_dict().items())
+
+
+def test_a_specialist_that_has_the_bands_gives_their_own_filters(make_spec, tmp_path):
+    sensor = load_sensor("sentinel-2-l2a")
+    source = build_specialist(make_spec(bands=sensor.select("B11", "B8A", "B04")))
+    save_weights(source, tmp_path / "source.safetensors")
+    target = build_specialist(make_spec(bands=sensor.select("B04", "B11")))
+    load_backbone(target, tmp_path / "source.safetensors")
+    assert torch.equal(
+        target.backbone.stem_0.weight, source.backbone.stem_0.weight[:, [2, 0]].contiguous()
+    )
+
+
+def test_a_specialist_of_other_bands_or_another_architecture_is_refused(make_spec, tmp_path):
+    sensor = load_sensor("sentinel-2-l2a")
+    source = build_specialist(make_spec(bands=sensor.select("B11", "B12")))
+    path = tmp_path / "source.safetensors"
+    save_weights(source, path)
+    with pytest.raises(InputError, match=r"B11, B12.*neither serve"):
+        load_backbone(build_specialist(make_spec(bands=sensor.select("B02"))), path)
+    with pytest.raises(InputError, match="does not hold a convnextv2_femto"):
+        load_backbone(
+            build_specialist(
+                make_spec(bands=sensor.select("B11"), architecture="convnextv2_femto")
+            ),
+            path,
+        )
