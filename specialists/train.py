@@ -64,18 +64,17 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     """
     # Lightning starts this command again for each further process: only the first may clear.
     overwrite = config.overwrite and getattr(rank_zero_only, "rank", 0) == 0
+    # Read through before an earlier run is cleared: unusable data must not cost it.
+    prepared = _prepare(config) if overwrite else None
     run = RunFolder.open(Path(config.run_dir), to_plain(config), overwrite=overwrite)
     if run.status == "finished":
         console.print(f"{run.path} holds a finished run; overwrite=true trains anew")
         return run
     timer = Timer()
     try:
-        splits = load_splits(config.data)
-        train = splits.chips["train"]
-        counts_K = None if train.task == "regression" else count_classes(train, train.classes)
+        splits, spec, counts_K, weights_K = prepared or _prepare(config, run)
         if run.status == "new":
-            run.write_json("spec.json", describe_network(config, train).to_dict())
-        weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
+            run.write_json("spec.json", spec.to_dict())
         trainer = _fit(run, config, splits, weights_K, timer)
     except InputError:
         run.discard()
@@ -90,6 +89,21 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
         run.write_json("training.json", training)
         _score(run, config, splits.chips, trainer.strategy.root_device)
     return run
+
+
+def _prepare(
+    config: TrainConfig, run: RunFolder | None = None
+) -> tuple[Splits, SpecialistSpec, Tensor | None, Tensor | None]:
+    """Splits, network, chips or pixels of each class, and class weights; the data is read once."""
+    splits = load_splits(config.data)
+    train = splits.chips["train"]
+    counts_K = None if train.task == "regression" else count_classes(train, train.classes)
+    weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
+    if run is not None and run.status == "interrupted":
+        spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
+    else:
+        spec = describe_network(config, train)
+    return splits, spec, counts_K, weights_K
 
 
 def _fit(

@@ -303,3 +303,19 @@ def _wait_for_epoch(checkpoint, epoch, process, timeout=300):
             return
         time.sleep(0.05)
     pytest.fail(f"epoch {epoch} was not saved; exit code {process.poll()}")
+
+
+def test_overwriting_with_unusable_data_keeps_the_earlier_run(make_config, tmp_path):
+    config = make_config()
+    run = train_specialist(config)
+    weights = run.weights.read_bytes()
+    broken = tmp_path / "broken"
+    for number in range(10):
+        folder = broken / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(b"not a picture")
+    data = replace(config.data, train=ChipsConfig(folder=str(broken)))
+    with pytest.raises(InputError):
+        train_specialist(replace(config, data=data, overwrite=True))
+    assert run.status == "finished"
+    assert run.weights.read_bytes() == weights
