@@ -5,8 +5,8 @@
       spec.json              the specialist's specification
       weights.safetensors    the weights that were best on the selection split
       metrics.json           scores on the selection and test splits, and the floors'
-      training.json          data, seed, time, machine, versions: what a card tells about the
-      training checkpoints/           last.ckpt to resume from, best.ckpt
+      training.json          data, seed, time, machine, versions, for the card
+      checkpoints/           last.ckpt to resume from, best.ckpt
       logs/                  CSV and TensorBoard
 
 Every file appears at once and whole; `metrics.json` is written last, and a folder that has it is
