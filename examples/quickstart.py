@@ -38,7 +38,6 @@ console = Console(highlight=False, soft_wrap=True)
 TRAIN_SEEDS = range(1, 9)
 TEST_SEED = 100
 SCENE_SIZE = 256
-EPOCHS = 20
 MARKER = ".quickstart"  # so that only a folder of our own is ever emptied
 
 
@@ -75,8 +74,7 @@ def simulate(out: Path) -> tuple[list[str], list[str]]:
     test = out / "simulated" / "test" / f"scene_{TEST_SEED}"
     files = write_scene(test, simulate_scene(TEST_SEED, size=SCENE_SIZE))
     console.print(f"Written: {out / 'simulated'}")
-    overrides = ["experiment=simulated", f"data.root={out}", f"trainer.epochs={EPOCHS}"]
-    return overrides, [str(files["sentinel2"])]
+    return ["experiment=simulated", f"data.root={out}"], [str(files["sentinel2"])]
 
 
 def real(data: Path, sensor: str | None) -> tuple[list[str], list[str]]:
