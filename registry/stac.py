@@ -6,7 +6,6 @@ extension has carry our own prefix. Physics is in the extensions' units: wavelen
 `gsd` in metres, radar frequencies in GHz.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,8 +152,6 @@ def band_to_stac(channel: Channel) -> dict[str, Any]:
     del record["kind"]
     if record["scale"] == 1 and record["offset"] == 0:
         del record["scale"], record["offset"]
-    if not math.isfinite(record.get("nodata", 0)):
-        record["nodata"] = str(record["nodata"])
     band = {_BAND_FIELDS.get(field, PREFIX + field): value for field, value in record.items()}
     if band.get("eo:common_name", "red") not in _EO_COMMON_NAMES:
         band[PREFIX + "common_name"] = band.pop("eo:common_name")
@@ -185,8 +182,6 @@ def _channel_record(band: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "sar:polarizations" in band:
         record["polarization"] = _single(expect(band, "sar:polarizations", list))
-    if band.get("nodata") in ("nan", "inf", "-inf"):
-        record["nodata"] = float(band["nodata"])
     expect(record, "name", str)
     for field in record.keys() & {"common_name", "quantity"}:
         expect(record, field, str)

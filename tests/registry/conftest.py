@@ -37,7 +37,7 @@ OPTICAL = (
 )
 RADAR = (SarChannel("VV", "VV", 5.405, gsd=10), SarChannel("VH", "VH", 5.405, gsd=10))
 THERMAL = (
-    Band("T10", 10.9, 0.6, gsd=100, quantity="temperature", nodata=float("nan")),
+    Band("T10", 10.9, 0.6, gsd=100, quantity="temperature"),
     Band("odd", 0.45, 0.02, common_name="of-our-own", quantity="brightness"),
 )
 
