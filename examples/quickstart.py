@@ -35,7 +35,7 @@ from sensors.errors import InputError, exit_on_input_error
 
 console = Console(highlight=False, soft_wrap=True)
 
-TRAIN_SEEDS = range(1, 9)
+TRAIN_SEEDS = range(1, 17)
 TEST_SEED = 100
 SCENE_SIZE = 256
 MARKER = ".quickstart"  # so that only a folder of our own is ever emptied
