@@ -87,8 +87,8 @@ class Store:
         if found:
             return found[-1]
         names = sorted({entry.name for entry in self.references()})
-        near = [str(entry) for entry in known] or get_close_matches(wanted.name, names)
-        there = f"it has {', '.join(near)}" if near else f"its {len(names)} names are all unlike"
+        near = [str(entry) for entry in known] or get_close_matches(wanted.name, names) or names
+        there = f"it has {', '.join(near[:10])}" if near else "it is empty"
         raise InputError(f"the registry {self.root} has no {wanted}; {there}")
 
     def read_card(self, reference: Reference) -> dict[str, Any]:
