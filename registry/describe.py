@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from specialists.cost import count_macs, count_parameters
-from specialists.files import load_specialist, save_weights
-
 from registry.card import SpecialistCard
 from registry.checksum import file_sha256
 from registry.weights import read_metadata
 from sensors.errors import InputError
+from specialists.cost import count_macs, count_parameters
+from specialists.files import load_specialist, save_weights
 from specialists.model import Specialist
 from specialists.run import RunFolder
 from specialists.spec import SpecialistSpec
