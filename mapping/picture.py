@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from rasters import RasterImage
+from rasters.picture import NODATA, render_scene
 from rasters.write import class_colors
-from sensors import Band, BandPlan, Channel, Quantity, SarChannel
 
 PANEL_PIXELS = 1000  # longest side of a panel: enough for print, small enough for a web page
-_EYE = (("red", 0.655, 0.07), ("green", 0.56, 0.07), ("blue", 0.48, 0.07))  # centre, width in um
-_SEEN: tuple[Quantity, ...] = ("reflectance", "brightness")
-_NODATA = 0.9  # grey of pixels without data
 _WIDE = 1.35  # width over height beyond which the panels stand one above the other
 _LEGEND_INCHES = 1.9
 _PANEL_INCHES = 5.4
@@ -67,7 +64,7 @@ def draw_map(
         figure.colorbar(values, ax=(left, right), label=names[0], fraction=0.05, pad=0.02)
     for axes, title in ((left, f"scene: {shown}"), (right, place)):
         axes.set_title(title, fontsize=10, loc="left", color="0.25")
-        axes.set(xticks=[], yticks=[], facecolor=str(_NODATA))
+        axes.set(xticks=[], yticks=[], facecolor=str(NODATA))
         axes.spines[:].set_color("0.7")
     figure.savefig(path)
 
@@ -89,49 +86,10 @@ def _read_map(path: Path) -> tuple[np.ma.MaskedArray, bool, str]:
         return map_HW, is_classes, f"{path.name}: {place}"
 
 
-def picture_bands(bands: Sequence[Channel]) -> tuple[Channel, ...]:
-    """The bands to look at: red, green, blue if they are there, else VV and VH, else the first."""
-    for quantity in _SEEN:
-        eye = tuple(Band(*entry, quantity=quantity) for entry in _EYE)
-        if BandPlan.match(eye, tuple(bands)).is_applicable:
-            return eye
-    radar = {band.polarization: band for band in bands if isinstance(band, SarChannel)}
-    if {"VV", "VH"} <= radar.keys():
-        return radar["VV"], radar["VH"]
-    return (bands[0],)
-
-
-def render_scene(scene: RasterImage) -> tuple[NDArray[np.float64], str]:
-    """Colours of a scene as (H, W, 3) in 0..1, and in words what they show.
-
-    True colour, or radar VV, VH and their difference, or one band in grey, as `picture_bands`
-    finds them. Each colour is stretched between its 2nd and 98th percentile; pixels without data
-    are light grey.
-    """
-    seen = scene.select(picture_bands(scene.bands))
-    layers = list(seen.pixels)
-    words = seen.bands[0].describe()
-    if len(layers) == 3:
-        words = "true colour"
-    elif len(layers) == 2:
-        layers.append(layers[0] - layers[1])
-        words = "red VV, green VH, blue VV - VH (dB)"
-    stretched = [_stretch(layer, seen.valid_HW) for layer in layers]
-    return np.stack(stretched * (3 // len(stretched)), axis=-1), words
-
-
-def _stretch(layer_HW: NDArray[np.float32], valid_HW: NDArray[np.bool_]) -> NDArray[np.float64]:
-    if not valid_HW.any():
-        return np.full(layer_HW.shape, _NODATA)
-    low, high = np.percentile(layer_HW[valid_HW], (2, 98))
-    stretched = np.clip((layer_HW - low) / max(high - low, 1e-9), 0, 1)
-    return np.where(valid_HW, stretched, _NODATA)
-
-
 def _paint(
     classes_HW: NDArray[np.uint8], colors: Sequence[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    table = np.full((256, 3), round(_NODATA * 255), np.uint8)
+    table = np.full((256, 3), round(NODATA * 255), np.uint8)
     table[: len(colors)] = colors
     return table[np.ma.filled(classes_HW, 255)]
 

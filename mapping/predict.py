@@ -21,10 +21,11 @@ from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
 from mapping._sweep import Sweep
 from mapping.backends import Backend, TorchBackend
-from mapping.picture import PANEL_PIXELS, draw_map, picture_bands
+from mapping.picture import PANEL_PIXELS, draw_map
 from mapping.result import MapResult
 from mapping.windows import plan_windows
 from rasters import Raster, open_raster
+from rasters.picture import picture_bands
 from rasters.read import ReadOptions
 from sensors import BandPlan, InputError
 from specialists.model import Specialist
