@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from rasters.chips import ChipDataset
+from rasters.progress import show_progress
 from sensors.bands import Channel
 
 
@@ -47,17 +46,10 @@ def measure_statistics(
         progress: Show a progress bar if standard error is a terminal.
     """
     order = range(len(dataset)) if indices is None else sorted(indices)
-    console = Console(stderr=True)
     count_C = np.zeros(len(dataset.bands), dtype=np.int64)
     mean_C = np.zeros(len(dataset.bands))
     squares_C = np.zeros(len(dataset.bands))
-    for index in track(
-        order,
-        description="Measuring band statistics",
-        console=console,
-        transient=True,
-        disable=not (progress and console.is_terminal),
-    ):
+    for index in show_progress(order, "Measuring band statistics", visible=progress):
         item = dataset[index]
         valid_CP = item["valid"].flatten(1).numpy()
         pixels_CP = item["image"].flatten(1).numpy().astype(np.float64)

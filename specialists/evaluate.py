@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from rasters import ChipDataset
-from specialists._progress import show_progress
+from rasters.progress import show_progress
 from specialists.loading import collate
 from specialists.metrics import Scores, TaskMetrics
 from specialists.model import Specialist

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rasters import IGNORE_INDEX, ChipDataset
-from specialists._progress import show_progress
+from rasters.progress import show_progress
 from specialists.metrics import Scores, TaskMetrics
 from specialists.spec import SpecialistSpec
 

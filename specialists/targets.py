@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rasters import IGNORE_INDEX, ChipDataset
+from rasters.progress import show_progress
 from sensors import InputError
-from specialists._progress import show_progress
 
 
 def target_of(batch: dict[str, Any]) -> Tensor:
