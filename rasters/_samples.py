@@ -256,22 +256,3 @@ def with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:
     if group is None:
         raise InputError(f"{sample.id}: no group is given for this chip")
     return replace(sample, group=str(group))
-
-
-def cut_tiles(
-    sample: Sample, height: int, width: int, tile: int, stride: int
-) -> list[tuple[Sample, Window]]:
-    """Square windows that cover an image; the last of a row or column may reach beyond it."""
-    windows = [
-        Window(column, row, tile, tile)
-        for row in range(0, max(1, height - tile + stride), stride)
-        for column in range(0, max(1, width - tile + stride), stride)
-    ]
-    return [
-        (replace(sample, id=f"{sample.id}[{_rows_and_columns(window)}]", window=window), window)
-        for window in windows
-    ]
-
-
-def _rows_and_columns(window: Window) -> str:
-    return ",".join(f"{part.start}:{part.stop}" for part in window.toslices())

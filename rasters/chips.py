@@ -14,18 +14,17 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from torch.utils.data import Dataset
 
-from rasters._grid import clip_window
 from rasters._masks import IGNORE_INDEX, MaskReader, choose_classes
 from rasters._samples import (
     Files,
     Mask,
     Sample,
-    cut_tiles,
     samples_from_folders,
     samples_from_pairs,
     samples_from_table,
     with_group,
 )
+from rasters._tiles import labelled_tiles
 from rasters.image import RasterImage
 from rasters.read import Raster, ReadOptions, open_raster
 from sensors.bands import Channel
@@ -181,7 +180,7 @@ class ChipDataset(Dataset[Item]):
             same_grid=reading.get("same_grid", False),
         )
         if tile is not None:
-            samples = _tiles(samples, reader, tile, stride or tile, reading)
+            samples = labelled_tiles(samples, reader, tile, stride or tile, reading)
         return cls(
             samples,
             classes=reader.classes,
@@ -346,24 +345,3 @@ def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) 
         raise InputError(
             f"{sample.sources[0]}: not the bands of the other chips: {error}"
         ) from error
-
-
-def _tiles(
-    samples: Sequence[Sample], masks: MaskReader, tile: int, stride: int, reading: ReadOptions
-) -> list[Sample]:
-    """Tiles of every image that hold a label."""
-    tiles = []
-    for sample, mask in [(sample, sample.mask) for sample in samples if sample.mask is not None]:
-        with open_raster(sample.sources, **reading) as raster:
-            grid = raster.grid
-        labels = masks.read(mask, grid, Window(0, 0, grid.width, grid.height), sample.id)
-        empty_HW = np.isnan(labels).all(0) if masks.values else labels == IGNORE_INDEX
-        for candidate, window in cut_tiles(sample, grid.height, grid.width, tile, stride):
-            rows, columns = clip_window(window, grid.height, grid.width).toslices()
-            if not empty_HW[rows, columns].all():
-                tiles.append(candidate)
-    if not tiles:
-        raise InputError(
-            f"{samples[0].id}: no mask holds a label of the classes {', '.join(masks.classes)}"
-        )
-    return tiles
