@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -21,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from sensors import InputError
 from specialists.data import DataConfig
 from specialists.task import RecipeConfig
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -102,6 +104,31 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
     Raises:
         InputError: If an override cannot be parsed, or a group, key or value is not what it may be.
     """
+    config = compose_checked("train", TrainConfig, overrides, config_dir)
+    pretrained = config.specialist.pretrained
+    if pretrained.file is not None and pretrained.licence is None:
+        raise InputError(
+            f"specialist.pretrained.file={pretrained.file} needs specialist.pretrained.licence: "
+            "what is trained from these weights inherits it"
+        )
+    return config
+
+
+def compose_checked(
+    name: str, schema: type[T], overrides: Sequence[str], config_dir: Path | None = None
+) -> T:
+    """Compose a configuration with Hydra and check it against its schema.
+
+    Args:
+        name: Of a YAML file in `configs`, or in `config_dir`.
+        schema: Dataclass of what it may hold.
+        overrides: In Hydra's grammar.
+        config_dir: A folder searched beside `configs`.
+
+    Raises:
+        InputError: If the file is not there, an override cannot be parsed, or a group, key or value
+            is not what it may be.
+    """
     overrides = list(overrides)
     if config_dir is not None:
         if not config_dir.is_dir():
@@ -109,19 +136,13 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
         overrides.append(f"hydra.searchpath=['file://{config_dir.resolve()}']")
     try:
         with initialize_config_module("configs", version_base="1.3"):
-            composed = compose("train", overrides)
+            composed = compose(name, overrides)
         # Checked once more: Hydra's `+key=value` may add keys that the schema does not have.
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), plain))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"the configuration cannot be used: {error}") from error
-    assert isinstance(config, TrainConfig)
-    pretrained = config.specialist.pretrained
-    if pretrained.file is not None and pretrained.licence is None:
-        raise InputError(
-            f"specialist.pretrained.file={pretrained.file} needs specialist.pretrained.licence: "
-            "what is trained from these weights inherits it"
-        )
+    assert isinstance(config, schema)
     return config
 
 
