@@ -30,7 +30,7 @@ import yaml
 
 from sensors import InputError
 
-VOLATILE_SETTINGS = ("run_dir", "overwrite")
+VOLATILE_SETTINGS = ("run_dir", "overwrite", "trainer.energy")
 """Settings that may change between the start and the resumption of a run."""
 
 _PACKAGES = ("terraguild", "torch", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy")
@@ -74,7 +74,7 @@ class RunFolder:
                 f"run_dir {path} is not empty and holds no training run; give another folder"
             )
         path.mkdir(parents=True, exist_ok=True)
-        run.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(run._config_file, yaml.safe_dump(dict(config), sort_keys=False))
         return run
 
     @property
@@ -121,15 +121,8 @@ class RunFolder:
         return json.loads((self.path / name).read_text())
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file at once and whole; numbers that are not finite become null."""
-        text = json.dumps(_finite(content), indent=2, allow_nan=False)
-        self.write_text(name, text + "\n")
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file at once and whole."""
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(text)
-        temporary.replace(self.path / name)
+        """Write one of the JSON files, see `write_json`."""
+        write_json(self.path / name, content)
 
     @property
     def _config_file(self) -> Path:
@@ -156,6 +149,18 @@ class RunFolder:
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
         self._config_file.unlink()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file at once and whole; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once and whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def describe_machine() -> dict[str, Any]:
