@@ -91,8 +91,8 @@ def name_layers(
         received = "no names were given" if names is None else f"{len(names)} names were given"
         raise InputError(
             f"{count} layers do not say which band they are ({files}) and {received}: name the "
-            "sensor, and in `bands` one band for each of these layers in file order "
-            f"({SKIP!r} leaves a layer out)"
+            "sensor, and in `bands` (by file: in `layers`) one band for each of these layers in "
+            f"file order ({SKIP!r} leaves a layer out)"
         )
     repeated = sorted({name for name in names if name != SKIP and names.count(name) > 1})
     if repeated:

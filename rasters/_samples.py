@@ -1,6 +1,5 @@
-"""Finding labelled images: a folder a class, images and masks that go together, rows of a table."""
+"""Finding labelled images: a folder a class, images and masks that go together."""
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -133,115 +132,6 @@ def _common_start(texts: Sequence[str]) -> int:
 
 def _relative(file: Path, base: Path) -> str:
     return Path(os.path.relpath(file, base)).as_posix()
-
-
-def samples_from_table(
-    table: Path,
-    root: Path,
-    *,
-    image_column: str,
-    label_columns: Sequence[str],
-    group_column: str | None,
-    classes: Sequence[str] | None,
-    separator: str | None,
-    numbers: bool,
-) -> tuple[list[Sample], tuple[str, ...]]:
-    """Samples of a CSV table's rows, and the classes (for numbers, the columns).
-
-    Args:
-        table: The file.
-        root: Folder that its file names are relative to.
-        image_column: Column of files.
-        label_columns: Column of labels, or columns of numbers.
-        group_column: Column of groups.
-        classes: Names in order; None for all labels that occur.
-        separator: Between the labels of one scene; None if it has one label.
-        numbers: Labels are numbers.
-
-    Raises:
-        InputError: If a column or file is missing, or a label is not among the classes or not a
-            number.
-    """
-    columns = [image_column, *label_columns]
-    rows = _read_table(table, columns if group_column is None else [*columns, group_column])
-    samples = [
-        Sample(
-            row[image_column],
-            _sources_of_cell(table, root, row[image_column]),
-            group=row[group_column] if group_column else None,
-        )
-        for row in rows
-    ]
-    cells = [[row[column] for column in label_columns] for row in rows]
-    labels: Sequence[int | tuple[float, ...]]
-    if numbers:
-        names = tuple(label_columns)
-        labels = [_numbers(table, sample, own) for sample, own in zip(samples, cells, strict=True)]
-    else:
-        words = [
-            _words(table, sample, own[0], separator)
-            for sample, own in zip(samples, cells, strict=True)
-        ]
-        names = tuple(classes) if classes else tuple(sorted({w for own in words for w in own}))
-        positions = [
-            [_position(table, sample, word, names) for word in own]
-            for sample, own in zip(samples, words, strict=True)
-        ]
-        labels = (
-            [own[0] for own in positions]
-            if separator is None
-            else [tuple(float(k in own) for k in range(len(names))) for own in positions]
-        )
-    return [replace(s, label=label) for s, label in zip(samples, labels, strict=True)], names
-
-
-def _numbers(table: Path, sample: Sample, cells: Sequence[str]) -> tuple[float, ...]:
-    try:
-        return tuple(float(cell) for cell in cells)
-    except ValueError:
-        raise InputError(f"{table}: {sample.id}: {', '.join(cells)!r} is not a number") from None
-
-
-def _words(table: Path, sample: Sample, cell: str, separator: str | None) -> list[str]:
-    if separator is not None:
-        return [word.strip() for word in cell.split(separator) if word.strip()]
-    if not cell:
-        raise InputError(f"{table}: {sample.id} has no label")
-    return [cell]
-
-
-def _position(table: Path, sample: Sample, word: str, names: Sequence[str]) -> int:
-    if word not in names:
-        raise InputError(
-            f"{table}: {sample.id}: label {word!r} is not among the classes {', '.join(names)}"
-        )
-    return names.index(word)
-
-
-def _read_table(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-            header = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a CSV table ({error})") from error
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise InputError(
-            f"{table}: no column {', '.join(missing)}; the columns are {', '.join(header)}"
-        )
-    if not rows:
-        raise InputError(f"{table}: the table has no row")
-    return [{column: (row[column] or "").strip() for column in columns} for row in rows]
-
-
-def _sources_of_cell(table: Path, root: Path, cell: str) -> tuple[Path, ...]:
-    sources = tuple(root / name.strip() for name in cell.split(";") if name.strip())
-    absent = next((source for source in sources if not source.exists()), None)
-    if absent is not None or not sources:
-        raise InputError(f"{table}: the row {cell!r} names no existing file ({absent or 'empty'})")
-    return sources
 
 
 def with_group(sample: Sample, groups: Mapping[str, str] | None) -> Sample:

@@ -65,6 +65,8 @@ def choose_layers(
     datasets: Datasets,
     sensors: Sequence[Sensor],
     bands: Sequence[str] | None,
+    drop_bands: Sequence[str],
+    names: Mapping[str, Sequence[str]],
 ) -> tuple[Layers, list[Channel]]:
     """Layers to read of every file, and the order of the stack.
 
@@ -73,14 +75,21 @@ def choose_layers(
         datasets: The files, open.
         sensors: Those among whose bands names are looked up.
         bands: Names for layers that say nothing of themselves; or else the bands wanted.
+        drop_bands: Those not wanted.
+        names: Names of the layers of some files, by the file's name.
 
     Raises:
-        InputError: If a layer cannot be told, or a band is there twice.
+        InputError: If a layer cannot be told, a band is there twice, or none is left.
     """
     layers: Layers = {}
     unnamed: list[tuple[Path, int]] = []
     for group in groups:
-        found = {path: identify_layers(path, datasets[path], sensors) for path in group}
+        found = {
+            path: _named_layers(path, datasets[path], sensors, names[path.name])
+            if path.name in names
+            else identify_layers(path, datasets[path], sensors)
+            for path in group
+        }
         layers |= found
         if not any(found.values()):
             unnamed += [(path, datasets[path].count) for path in group]
@@ -90,11 +99,24 @@ def choose_layers(
     order = [layer.channel for found in layers.values() for layer in found]
     if bands is not None and not unnamed:
         order = _select(order, bands, sensors)
-        layers = {
-            path: tuple(layer for layer in found if layer.channel in order)
-            for path, found in layers.items()
-        }
+    dropped = _select(order, drop_bands, sensors)
+    order = [channel for channel in order if channel not in dropped]
+    if dropped and not order:
+        raise InputError(f"drop_bands names all the bands: {', '.join(drop_bands)}")
+    layers = {
+        path: tuple(layer for layer in found if layer.channel in order)
+        for path, found in layers.items()
+    }
     return {path: found for path, found in layers.items() if found}, order
+
+
+def _named_layers(
+    path: Path, dataset: DatasetReader, sensors: Sequence[Sensor], names: Sequence[str]
+) -> tuple[Layer, ...]:
+    """Layers of a file whose names are given; none if they are another sensor's."""
+    if not any(name in sensor for sensor in sensors for name in names):
+        return ()
+    return name_layers([(path, dataset.count)], names, sensors)[path]
 
 
 def _select(

@@ -15,15 +15,16 @@ from rasterio.windows import Window
 from torch.utils.data import Dataset
 
 from rasters._masks import IGNORE_INDEX, MaskReader, choose_classes
+from rasters._records import samples_from_records
 from rasters._samples import (
     Files,
     Mask,
     Sample,
     samples_from_folders,
     samples_from_pairs,
-    samples_from_table,
     with_group,
 )
+from rasters._tables import samples_from_table
 from rasters._tiles import labelled_tiles
 from rasters.image import RasterImage
 from rasters.read import Raster, ReadOptions, open_raster
@@ -38,7 +39,7 @@ Item = dict[str, Any]
 
 
 class ChipDataset(Dataset[Item]):
-    """Labelled chips in a fixed order; made by `from_folders`, `from_pairs` or `from_table`.
+    """Labelled chips in a fixed order; made by a constructor named `from_...`.
 
     An item is a dict, H and W being the chip's own size:
 
@@ -238,6 +239,62 @@ class ChipDataset(Dataset[Item]):
             group_column=group_column,
             classes=classes,
             separator=multi_label_separator if multi_label else None,
+            numbers=task == "regression",
+        )
+        return cls(
+            samples,
+            classes=names,
+            task=task,
+            multi_label=multi_label,
+            chip_size=chip_size,
+            cache=cache,
+            reading=reading,
+        )
+
+    @classmethod
+    def from_records(
+        cls,
+        root: str | Path,
+        *,
+        record: str = "record.json",
+        label_key: str | Sequence[str] = "label",
+        group_key: str | None = None,
+        classes: Sequence[str] | None = None,
+        task: Task = "scene-classification",
+        multi_label: bool = False,
+        chip_size: int | None = None,
+        cache: bool = False,
+        **reading: Unpack[ReadOptions],
+    ) -> Self:
+        """Labelled scenes in a folder each, beside a JSON record.
+
+        The images of a folder are one stack. Folders may differ in how they are laid out, such as
+        single-band files here and stacked ones there: `layers` names the layers of the latter.
+
+        Args:
+            root: Folder of the scenes' folders, at any depth.
+            record: Name of the record in each of them.
+            label_key: Key of the label, or of a list of labels; for a regression one or several
+                keys of numbers.
+            group_key: Key that says which chips belong together.
+            classes: Names in the order wanted; if not given, all labels that occur, sorted.
+            task: `scene-classification`, or `regression` of scenes.
+            multi_label: A scene may have several labels.
+            chip_size: Centre-crop or pad every chip to this side.
+            cache: Keep every chip in memory once it was read.
+            reading: Arguments of `open_raster`.
+
+        Raises:
+            InputError: If there is no record, one cannot be read or lacks a key, or a label is not
+                among the classes or not a number.
+        """
+        samples, names = samples_from_records(
+            Path(root),
+            record=record,
+            label_keys=[label_key] if isinstance(label_key, str) else list(label_key),
+            group_key=group_key,
+            classes=classes,
+            multi_label=multi_label,
             numbers=task == "regression",
         )
         return cls(

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,8 @@ class ReadOptions(TypedDict, total=False):
 
     sensor: Sensors | None
     bands: Sequence[str] | None
+    drop_bands: Sequence[str] | None
+    layers: Mapping[str, Sequence[str]] | None
     gsd: float | None
     processing_baseline: str | None
     scale: Number | None
@@ -138,6 +140,8 @@ def open_raster(
     *,
     sensor: Sensors | None = None,
     bands: Sequence[str] | None = None,
+    drop_bands: Sequence[str] | None = None,
+    layers: Mapping[str, Sequence[str]] | None = None,
     gsd: float | None = None,
     processing_baseline: str | None = None,
     scale: Number | None = None,
@@ -168,6 +172,9 @@ def open_raster(
         bands: Names of the layers of files that say nothing of themselves, in file order, `"-"` for
             a layer to leave out. For files that name their bands: which of them to read, in this
             order.
+        drop_bands: Which of the bands not to read.
+        layers: Names of the layers of files that say nothing of themselves, in order, by name of
+            the file (`s2.tif`), where not all files are alike; `bands` then is which to read.
         gsd: Pixel size wanted, in metres.
         processing_baseline: Of a Sentinel-2 product (`"05.09"`); found in the file's tags or the
             product's name (`_N0509_`) if not given.
@@ -188,15 +195,17 @@ def open_raster(
             datasets[path] = open_dataset(path)
             closing.callback(datasets[path].close)
         sensors = load_sensors(sensor, processing_baseline, datasets)
-        layers, order = choose_layers(groups, datasets, sensors, bands)
+        chosen, order = choose_layers(
+            groups, datasets, sensors, bands, drop_bands or (), layers or {}
+        )
         names = [channel.name for channel in order]
         check_band_names(scale, names, "scale")
         check_band_names(offset, names, "offset")
         grid, own_grids = common_grid(
-            {path: Grid.of(datasets[path]) for path in layers}, gsd=gsd, same_grid=same_grid
+            {path: Grid.of(datasets[path]) for path in chosen}, gsd=gsd, same_grid=same_grid
         )
         files = []
-        for path, found in layers.items():
+        for path, found in chosen.items():
             scaled = with_scaling(found, datasets[path], scale, offset)
             files.append(LayerReader(path, datasets[path], own_grids[path], grid, scaled))
             closing.callback(files[-1].close)

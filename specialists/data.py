@@ -21,7 +21,7 @@ class ChipsConfig:
     """Files of one split; which entries count depends on the configuration's `kind`.
 
     Args:
-        folder: `folders`: one sub-folder a class.
+        folder: `folders`: one sub-folder a class. `records`: one a chip.
         images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
             the images' own files hold them.
         table: `table`: a CSV file.
@@ -40,19 +40,21 @@ class DataConfig:
     Args:
         name, title, licence, source: What the card of a specialist will say of it.
         root: Folder of data sets, for use in the paths below.
-        kind: `folders` (one a class), `pairs` (images and masks) or `table` (a CSV file).
+        kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file) or `records`
+            (a folder a chip, with a JSON record).
         task: As in `SpecialistSpec`.
         train, selection, test: Files of each split; without, a split is cut from `train` as
             `split` says.
         other_tests: Further test sets by name, scored apart. With `split.by=component` they need no
             masks of their own: they get the ones that are held out for the test.
-        sensor, bands, processing_baseline, scale, offset, same_grid: How to read the files, see
-            `rasters.open_raster`.
+        sensor, bands, drop_bands, layers, processing_baseline, scale, offset, same_grid: How to
+            read the files, see `rasters.open_raster`.
         gsd: Ground sample distance in metres, where the bands do not say.
         classes: Names in order, see the constructors of `rasters.ChipDataset`.
         label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
         multi_label, image_column, label_column, group_column: For tables, see
-            `rasters.ChipDataset.from_table`.
+            `rasters.ChipDataset.from_table`; for records the latter two are keys.
+        record: Name of the JSON file in each chip's folder.
         chip_size: Crop or pad every chip to this edge, in pixels.
         cache: Keep chips in memory once they were read.
         workers: Processes that read chips beside the training.
@@ -72,6 +74,8 @@ class DataConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     sensor: Any = None
     bands: list[str] | None = None
+    drop_bands: list[str] | None = None
+    layers: dict[str, list[str]] | None = None
     processing_baseline: str | None = None
     scale: Any = None
     offset: Any = None
@@ -85,6 +89,7 @@ class DataConfig:
     image_column: str = "file"
     label_column: Any = "label"
     group_column: str | None = None
+    record: str = "record.json"
     chip_size: int | None = None
     cache: bool = True
     workers: int = 0
@@ -263,10 +268,25 @@ def _read_table(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     )
 
 
+def _read_records(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_records(
+        _given(files.folder, "folder", config),
+        record=config.record,
+        label_key=config.label_column,
+        group_key=config.group_column,
+        classes=config.classes,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        **_options(config),
+    )
+
+
 def _options(config: DataConfig) -> dict[str, Any]:
     return {
         "sensor": config.sensor,
         "bands": config.bands,
+        "drop_bands": config.drop_bands,
+        "layers": config.layers,
         "processing_baseline": config.processing_baseline,
         "scale": config.scale,
         "offset": config.offset,
@@ -288,9 +308,11 @@ _READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
     "folders": _read_folders,
     "pairs": _read_pairs,
     "table": _read_table,
+    "records": _read_records,
 }
 _TASKS = {
     "folders": ("scene-classification",),
     "pairs": ("semantic-segmentation", "regression"),
     "table": ("scene-classification", "regression"),
+    "records": ("scene-classification", "regression"),
 }

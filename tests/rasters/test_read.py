@@ -132,6 +132,17 @@ def test_names_select_and_order_the_bands_of_a_file_that_names_them(write_file, 
         open_raster(path, sensor=L1C, bands=["B02", "qa"])
 
 
+def test_bands_can_be_left_out_by_name(write_file, digital_numbers):
+    path = write_file("a.tif", digital_numbers(3, 4, 4), descriptions=["B02", "B03", "B04"])
+    assert names(read_raster(path, sensor=L1C, drop_bands=["green"])) == ["B02", "B04"]
+    chosen = read_raster(path, sensor=L1C, bands=["B04", "B03"], drop_bands=["B03"])
+    assert names(chosen) == ["B04"]
+    with pytest.raises(InputError, match=r"no band is called 'B05'.*B02, B03, B04"):
+        open_raster(path, sensor=L1C, drop_bands=["B05"])
+    with pytest.raises(InputError, match="drop_bands names all the bands"):
+        open_raster(path, sensor=L1C, drop_bands=["B02", "B03", "B04"])
+
+
 def test_a_band_given_twice_is_refused(write_file, digital_numbers):
     stored = digital_numbers(2, 4, 4)
     with pytest.raises(InputError, match="several layers claim to be band B04"):
