@@ -5,6 +5,7 @@ starts again from the checkpoint at the end of an epoch goes on as if it had not
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
 )
+
+from specialists.energy import Energy, EnergyMeter
 
 
 class SeedEachEpoch(Callback):
@@ -70,6 +73,56 @@ class BestCheckpoint(ModelCheckpoint):
                 "best_k_models": {path: score},
             }
         super().load_state_dict(state_dict)
+
+
+class TrackEnergy(Callback):
+    """Measures the electricity of the training loop; what a killed run used is in its checkpoint.
+
+    Only the first process measures: it started the others, so they are counted with it.
+    """
+
+    def __init__(self) -> None:
+        self._earlier: Energy | None = None
+        self._meter: EnergyMeter | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to measure."""
+        if trainer.is_global_zero:
+            self._meter = EnergyMeter()
+            self._meter.start()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End the measurement."""
+        self._stop()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """End the measurement."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._meter is not None:
+            self._meter.stop()
+
+    def read(self) -> Energy:
+        """Electricity used so far, that of the run before it was resumed included."""
+        now = None if self._meter is None else self._meter.read()
+        readings = [reading for reading in (self._earlier, now) if reading is not None]
+        if not readings:
+            return Energy(None, "nothing was trained")
+        for reading in readings:
+            if reading.kwh is None:
+                return reading
+        return Energy(sum(reading.kwh or 0.0 for reading in readings), readings[-1].method)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The reading so far."""
+        return asdict(self.read())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what the run used before it was interrupted."""
+        self._earlier = Energy(**state_dict)
 
 
 def build_callbacks(

@@ -60,6 +60,7 @@ class TrainerConfig(RecipeConfig):
         accelerator, devices, strategy: Lightning's own switches; `devices=2` trains on two GPUs.
         amp: bfloat16 mixed precision on CUDA. Never on a CPU, where it is far slower.
         deterministic: Ask CUDA for reproducible kernels too.
+        energy: Record the electricity that the training loop takes.
     """
 
     accelerator: str = "auto"
@@ -67,6 +68,7 @@ class TrainerConfig(RecipeConfig):
     strategy: str = "auto"
     amp: bool = True
     deterministic: bool = False
+    energy: bool = True
 
 
 @dataclass

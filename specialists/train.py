@@ -8,11 +8,12 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -21,7 +22,7 @@ from torch import Tensor, distributed
 from rasters import ChipDataset
 from sensors import InputError
 from sensors.errors import exit_on_input_error
-from specialists.callbacks import build_callbacks
+from specialists.callbacks import TrackEnergy, build_callbacks
 from specialists.config import TrainConfig, parse_command_line, to_plain
 from specialists.data import Splits, load_splits
 from specialists.evaluate import evaluate
@@ -70,12 +71,13 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     if run.status == "finished":
         console.print(f"{run.path} holds a finished run; overwrite=true trains anew")
         return run
-    timer = Timer()
+    timer, energy = Timer(), TrackEnergy()
+    recorders = [timer, energy] if config.trainer.energy else [timer]
     try:
         splits, spec, counts_K, weights_K = prepared or _prepare(config, run)
         if run.status == "new":
             run.write_json("spec.json", spec.to_dict())
-        trainer = _fit(run, config, splits, weights_K, timer)
+        trainer = _fit(run, config, splits, weights_K, recorders)
     except InputError:
         run.discard()
         raise
@@ -86,6 +88,9 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
             "started": run.started.isoformat(timespec="seconds"),
             "seconds": round(timer.time_elapsed("train"), 1),
         }
+        if config.trainer.energy:
+            used = energy.read()
+            training |= {"energy_kwh": used.kwh, "energy_method": used.method}
         run.write_json("training.json", training)
         _score(run, config, splits.chips, trainer.strategy.root_device)
     return run
@@ -111,7 +116,7 @@ def _fit(
     config: TrainConfig,
     splits: Splits,
     weights_K: Tensor | None,
-    timer: Timer,
+    recorders: Sequence[Callback],
 ) -> L.Trainer | None:
     """Train, or go on, and write the best weights; the trainer, on the first process only."""
     spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
@@ -126,7 +131,7 @@ def _fit(
         seed=config.seed,
         workers=config.data.workers,
     )
-    trainer = _build_trainer(run, config, spec, timer)
+    trainer = _build_trainer(run, config, spec, recorders)
     resumed = run.last_checkpoint if run.status == "interrupted" else None
     if resumed is not None:
         console.print(f"Going on from {resumed}")
@@ -143,7 +148,7 @@ def _fit(
 
 
 def _build_trainer(
-    run: RunFolder, config: TrainConfig, spec: SpecialistSpec, timer: Timer
+    run: RunFolder, config: TrainConfig, spec: SpecialistSpec, recorders: Sequence[Callback]
 ) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Chips are kept in memory: reading them in other processes would only cost.
@@ -169,7 +174,7 @@ def _build_trainer(
         deterministic=recipe.deterministic,
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.gradient_clip or None,
-        callbacks=[timer, *callbacks],
+        callbacks=[*recorders, *callbacks],
         logger=[
             CSVLogger(run.path / "logs", name="csv", flush_logs_every_n_steps=1),
             TensorBoardLogger(run.path / "logs", name="tensorboard", version=""),
