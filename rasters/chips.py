@@ -1,41 +1,57 @@
 """Data sets of labelled chips, as torch reads them."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Literal, Protocol, Self, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.warp import transform as transform_points
-from rasterio.windows import Window
 from torch.utils.data import Dataset
 
+from rasters._file_chips import FileChips
 from rasters._masks import IGNORE_INDEX, MaskReader, choose_classes
 from rasters._records import samples_from_records
 from rasters._samples import (
     Files,
     Mask,
-    Sample,
     samples_from_folders,
     samples_from_pairs,
     with_group,
 )
 from rasters._tables import samples_from_table
 from rasters._tiles import labelled_tiles
-from rasters.image import RasterImage
-from rasters.read import Raster, ReadOptions, open_raster
+from rasters.read import ReadOptions
 from sensors.bands import Channel
 from sensors.errors import InputError
-from sensors.plan import MissingBandsError
 
 __all__ = ["IGNORE_INDEX", "ChipDataset", "Task"]
 
 Task = Literal["scene-classification", "semantic-segmentation", "regression"]
 Item = dict[str, Any]
+
+
+class ChipSource(Protocol):
+    """Where the chips of a data set come from: files, or another library's samples.
+
+    Attributes:
+        bands: What the layers of every image measure.
+        ids: Name of every chip.
+        groups: Group of every chip, None for one without.
+    """
+
+    bands: tuple[Channel, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str | None, ...]
+
+    def read(self, index: int) -> Item:
+        """One chip as an item of `ChipDataset`."""
+
+    def locate(self, index: int) -> tuple[float, float] | None:
+        """Longitude and latitude of a chip's centre; None if it is nowhere told."""
 
 
 class ChipDataset(Dataset[Item]):
@@ -65,32 +81,23 @@ class ChipDataset(Dataset[Item]):
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        source: ChipSource,
         *,
         classes: Sequence[str],
         task: Task,
         multi_label: bool = False,
-        masks: MaskReader | None = None,
-        chip_size: int | None = None,
         cache: bool = False,
-        reading: ReadOptions | None = None,
     ) -> None:
-        if not samples:
-            raise InputError("the data set has no chip")
-        names = [sample.id for sample in samples]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{twice}: the chip is in the data set twice")
+        twice = [name for name, times in Counter(source.ids).items() if times > 1]
+        if twice:
+            raise InputError(f"{twice[0]}: the chip is in the data set twice")
+        self.bands = source.bands
         self.classes = tuple(classes)
         self.task = task
         self.multi_label = multi_label
-        self._samples = tuple(samples)
-        self._masks = masks
-        self._chip_size = chip_size
-        self._reading: ReadOptions = reading or {}
-        self._cache: dict[str, Item] | None = {} if cache else None
-        with self._open(self._samples[0]) as raster:
-            self.bands: tuple[Channel, ...] = raster.bands
+        self._source = source
+        self._indices: tuple[int, ...] = tuple(range(len(source.ids)))
+        self._cache: dict[int, Item] | None = {} if cache else None
 
     @classmethod
     def from_folders(
@@ -115,13 +122,12 @@ class ChipDataset(Dataset[Item]):
             InputError: If a class has no image, or a folder is not among the classes.
         """
         samples, names = samples_from_folders(Path(root), classes)
+        source = FileChips(samples, chip_size=chip_size, reading=reading)
         return cls(
-            samples,
+            source,
             classes=names,
             task="scene-classification",
-            chip_size=chip_size,
             cache=cache,
-            reading=reading,
         )
 
     @classmethod
@@ -182,14 +188,12 @@ class ChipDataset(Dataset[Item]):
         )
         if tile is not None:
             samples = labelled_tiles(samples, reader, tile, stride or tile, reading)
+        source = FileChips(samples, masks=reader, chip_size=chip_size, reading=reading)
         return cls(
-            samples,
+            source,
             classes=reader.classes,
             task=task,
-            masks=reader,
-            chip_size=chip_size,
             cache=cache,
-            reading=reading,
         )
 
     @classmethod
@@ -241,14 +245,13 @@ class ChipDataset(Dataset[Item]):
             separator=multi_label_separator if multi_label else None,
             numbers=task == "regression",
         )
+        source = FileChips(samples, chip_size=chip_size, reading=reading)
         return cls(
-            samples,
+            source,
             classes=names,
             task=task,
             multi_label=multi_label,
-            chip_size=chip_size,
             cache=cache,
-            reading=reading,
         )
 
     @classmethod
@@ -297,32 +300,31 @@ class ChipDataset(Dataset[Item]):
             multi_label=multi_label,
             numbers=task == "regression",
         )
+        source = FileChips(samples, chip_size=chip_size, reading=reading)
         return cls(
-            samples,
+            source,
             classes=names,
             task=task,
             multi_label=multi_label,
-            chip_size=chip_size,
             cache=cache,
-            reading=reading,
         )
 
     def subset(self, indices: Sequence[int]) -> Self:
         """The chips at these positions, in this order."""
         part = copy.copy(self)
-        part._samples = tuple(self._samples[index] for index in indices)
+        part._indices = tuple(self._indices[index] for index in indices)
         part.__dict__.pop("locations", None)
         return part
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Name of every chip."""
-        return tuple(sample.id for sample in self._samples)
+        return tuple(self._source.ids[index] for index in self._indices)
 
     @property
     def groups(self) -> tuple[str, ...] | None:
         """Group of every chip, or None where one has none."""
-        groups = tuple(sample.group for sample in self._samples)
+        groups = tuple(self._source.groups[index] for index in self._indices)
         return None if None in groups else tuple(str(group) for group in groups)
 
     @cached_property
@@ -332,73 +334,24 @@ class ChipDataset(Dataset[Item]):
         The files' headers are read for it, once.
         """
         centres = []
-        for sample in self._samples:
-            with self._open(sample) as raster:
-                window = self._window(sample, raster)
-                if raster.crs is None:
-                    return None
-                column = window.col_off + window.width / 2
-                row = window.row_off + window.height / 2
-                x, y = raster.grid.locate(column, row)
-                (longitude,), (latitude,) = transform_points(
-                    raster.crs, CRS.from_epsg(4326), [x], [y]
-                )
-                centres.append((longitude, latitude))
+        for index in self._indices:
+            centre = self._source.locate(index)
+            if centre is None:
+                return None
+            centres.append(centre)
         return np.array(centres, dtype=np.float64)
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> Item:
-        sample = self._samples[index]
+        position = self._indices[index]
         if self._cache is None:
-            return self._read(sample)
-        if sample.id not in self._cache:
-            self._cache[sample.id] = self._read(sample)
-        kept = self._cache[sample.id]  # copied: what is done to an item must not reach the memory
+            return self._source.read(position)
+        if position not in self._cache:
+            self._cache[position] = self._source.read(position)
+        kept = self._cache[position]  # copied: what is done to an item must not reach the memory
         return {
             key: value.clone() if isinstance(value, torch.Tensor) else value
             for key, value in kept.items()
         }
-
-    def _open(self, sample: Sample) -> Raster:
-        return open_raster(sample.sources, **self._reading)
-
-    def _window(self, sample: Sample, raster: Raster) -> Window:
-        if sample.window is not None:
-            return sample.window
-        if self._chip_size is None:
-            return Window(0, 0, raster.width, raster.height)
-        size = self._chip_size
-        return Window((raster.width - size) // 2, (raster.height - size) // 2, size, size)
-
-    def _read(self, sample: Sample) -> Item:
-        with self._open(sample) as raster:
-            window = self._window(sample, raster)
-            image = raster.read(window)
-            grid = raster.grid
-        if image.bands != self.bands:
-            image = _same_bands(sample, image, self.bands)
-        item: Item = {
-            "image": torch.from_numpy(image.pixels),
-            "valid": torch.from_numpy(image.valid),
-            "id": sample.id,
-        }
-        if self._masks is not None and sample.mask is not None:
-            labels = torch.from_numpy(self._masks.read(sample.mask, grid, window, sample.id))
-            item["mask"] = labels if self.task == "regression" else labels.long()
-        elif isinstance(sample.label, int):
-            item["label"] = torch.tensor(sample.label)
-        else:
-            item["label"] = torch.tensor(sample.label, dtype=torch.float32)
-        return item
-
-
-def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) -> RasterImage:
-    """The bands of the data set, for files that hold them in another order or hold more."""
-    try:
-        return image.select(bands)
-    except MissingBandsError as error:
-        raise InputError(
-            f"{sample.sources[0]}: not the bands of the other chips: {error}"
-        ) from error

@@ -1,0 +1,107 @@
+"""Chips that are files, or windows of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from rasterio.crs import CRS
+from rasterio.warp import transform as transform_points
+from rasterio.windows import Window
+
+from rasters._masks import MaskReader
+from rasters._samples import Sample
+from rasters.image import RasterImage
+from rasters.read import Raster, ReadOptions, open_raster
+from sensors.bands import Channel
+from sensors.errors import InputError
+from sensors.plan import MissingBandsError
+
+
+class FileChips:
+    """Reads labelled chips from their files.
+
+    Args:
+        samples: Where the pixels and the label of each chip are.
+        masks: How to understand the samples' masks; None for labels of whole scenes.
+        chip_size: Centre-crop or pad every chip to this side.
+        reading: Arguments of `open_raster`.
+
+    Raises:
+        InputError: If there is no sample, or the first one cannot be opened.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        masks: MaskReader | None = None,
+        chip_size: int | None = None,
+        reading: ReadOptions | None = None,
+    ) -> None:
+        if not samples:
+            raise InputError("the data set has no chip")
+        self.samples = tuple(samples)
+        self.ids = tuple(sample.id for sample in samples)
+        self.groups = tuple(sample.group for sample in samples)
+        self._masks = masks
+        self._chip_size = chip_size
+        self._reading: ReadOptions = reading or {}
+        with self._open(self.samples[0]) as raster:
+            self.bands: tuple[Channel, ...] = raster.bands
+
+    def read(self, index: int) -> dict[str, Any]:
+        """One chip as an item of `ChipDataset`."""
+        sample = self.samples[index]
+        with self._open(sample) as raster:
+            window = self._window(sample, raster)
+            image = raster.read(window)
+            grid = raster.grid
+        if image.bands != self.bands:
+            image = _same_bands(sample, image, self.bands)
+        item: dict[str, Any] = {
+            "image": torch.from_numpy(image.pixels),
+            "valid": torch.from_numpy(image.valid),
+            "id": sample.id,
+        }
+        if self._masks is not None and sample.mask is not None:
+            labels = torch.from_numpy(self._masks.read(sample.mask, grid, window, sample.id))
+            item["mask"] = labels if self._masks.values else labels.long()
+        elif isinstance(sample.label, int):
+            item["label"] = torch.tensor(sample.label)
+        else:
+            item["label"] = torch.tensor(sample.label, dtype=torch.float32)
+        return item
+
+    def locate(self, index: int) -> tuple[float, float] | None:
+        """Longitude and latitude of a chip's centre, from the header; None without a CRS."""
+        sample = self.samples[index]
+        with self._open(sample) as raster:
+            window = self._window(sample, raster)
+            if raster.crs is None:
+                return None
+            column = window.col_off + window.width / 2
+            row = window.row_off + window.height / 2
+            x, y = raster.grid.locate(column, row)
+            (longitude,), (latitude,) = transform_points(raster.crs, CRS.from_epsg(4326), [x], [y])
+            return longitude, latitude
+
+    def _open(self, sample: Sample) -> Raster:
+        return open_raster(sample.sources, **self._reading)
+
+    def _window(self, sample: Sample, raster: Raster) -> Window:
+        if sample.window is not None:
+            return sample.window
+        if self._chip_size is None:
+            return Window(0, 0, raster.width, raster.height)
+        size = self._chip_size
+        return Window((raster.width - size) // 2, (raster.height - size) // 2, size, size)
+
+
+def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) -> RasterImage:
+    """The bands of the data set, for files that hold them in another order or hold more."""
+    try:
+        return image.select(bands)
+    except MissingBandsError as error:
+        raise InputError(
+            f"{sample.sources[0]}: not the bands of the other chips: {error}"
+        ) from error
