@@ -72,7 +72,7 @@ def build_timm(
         model = timm.create_model(name, **settings, **any_size(name))
     except Exception as error:  # whatever a broken or foreign file makes its readers raise
         raise InputError(
-            f"timm:{name} with weights {weights}: {type(error).__name__}: {str(error):.500}"
+            f"timm:{name} with weights {weights}: {type(error).__name__}: {error!s:.500}"
         ) from error
     return PyramidEncoder(pyramid_of(model, f"timm:{name}"), context, bands)
 

@@ -160,7 +160,7 @@ def _load(model: nn.Module, path: Path, name: str, count: int) -> None:
     except Exception as error:  # whatever a broken or foreign file makes its readers raise
         raise InputError(
             f"torchgeo:{name} for {count} bands cannot take {path} ({type(error).__name__}: "
-            f"{str(error):.500}); name the bands that the weights were trained on with bands"
+            f"{error!s:.500}); name the bands that the weights were trained on with bands"
         ) from error
     absent = [key for key in absent if not key.startswith(_CLASSIFIERS + _REPLACEABLE)]
     if absent or unknown:
