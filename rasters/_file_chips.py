@@ -8,6 +8,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
+from rasters._digest import SampleDigests
 from rasters._masks import MaskReader
 from rasters._samples import Sample
 from rasters.image import RasterImage
@@ -46,6 +47,7 @@ class FileChips:
         self._masks = masks
         self._chip_size = chip_size
         self._reading: ReadOptions = reading or {}
+        self._digests = SampleDigests((masks, chip_size, sorted(self._reading.items())))
         with self._open(self.samples[0]) as raster:
             self.bands: tuple[Channel, ...] = raster.bands
 
@@ -84,6 +86,10 @@ class FileChips:
             x, y = raster.grid.locate(column, row)
             (longitude,), (latitude,) = transform_points(raster.crs, CRS.from_epsg(4326), [x], [y])
             return longitude, latitude
+
+    def digest(self, index: int) -> str:
+        """SHA-256 of one chip, its files' bytes included."""
+        return self._digests.of(self.samples[index])
 
     def _open(self, sample: Sample) -> Raster:
         return open_raster(sample.sources, **self._reading)

@@ -1,6 +1,7 @@
 """Data sets of labelled chips, as torch reads them."""
 
 import copy
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -25,7 +26,7 @@ from rasters._samples import (
 from rasters._tables import samples_from_table
 from rasters._tiles import labelled_tiles
 from rasters.read import ReadOptions
-from sensors.bands import Channel
+from sensors.bands import Channel, channel_to_dict
 from sensors.errors import InputError
 
 __all__ = ["IGNORE_INDEX", "ChipDataset", "Task"]
@@ -52,6 +53,9 @@ class ChipSource(Protocol):
 
     def locate(self, index: int) -> tuple[float, float] | None:
         """Longitude and latitude of a chip's centre; None if it is nowhere told."""
+
+    def digest(self, index: int) -> str:
+        """SHA-256 of what decides a chip's item, the bytes behind it included."""
 
 
 class ChipDataset(Dataset[Item]):
@@ -98,6 +102,7 @@ class ChipDataset(Dataset[Item]):
         self._source = source
         self._indices: tuple[int, ...] = tuple(range(len(source.ids)))
         self._cache: dict[int, Item] | None = {} if cache else None
+        self._digest: str | None = None
 
     @classmethod
     def from_folders(
@@ -314,6 +319,7 @@ class ChipDataset(Dataset[Item]):
         part = copy.copy(self)
         part._indices = tuple(self._indices[index] for index in indices)
         part.__dict__.pop("locations", None)
+        part._digest = None
         return part
 
     @property
@@ -340,6 +346,20 @@ class ChipDataset(Dataset[Item]):
                 return None
             centres.append(centre)
         return np.array(centres, dtype=np.float64)
+
+    def content_digest(self) -> str:
+        """SHA-256 of everything that decides the items: ids, labels, bands, and every file's bytes.
+
+        Each file is read for it, once; where it lies has no influence.
+        """
+        if self._digest is None:
+            bands = [channel_to_dict(band) for band in self.bands]
+            head = repr((self.task, self.multi_label, self.classes, bands))
+            total = hashlib.sha256(head.encode())
+            for index in self._indices:
+                total.update(self._source.digest(index).encode())
+            self._digest = total.hexdigest()
+        return self._digest
 
     def __len__(self) -> int:
         return len(self._indices)
