@@ -10,7 +10,7 @@ _METRICS = {
     "semantic-segmentation": ("miou", "micro_iou", "accuracy", "macro_f1", "ece"),
     "regression": ("rmse", "mae", "r2"),
 }
-"""The metrics of each sort of task; the first decides, as in `specialists.metrics.selection_metric`."""
+"""The metrics of each sort of task; the first decides, as it does for a specialist's weights."""
 
 _LOWER_IS_BETTER = ("ece", "rmse", "mae")
 
