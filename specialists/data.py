@@ -1,98 +1,19 @@
 """From a data configuration to the splits a specialist is trained, selected and tested on.
 
-A split with files of its own is read from them; any other is cut from the training files. A
-configuration is plain data, and a closed table says which reader its `kind` means.
+A split with files of its own is read from them; any other is cut from the training files.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from rasters import ChipDataset
-from rasters.chips import Task
 from sensors import InputError
+from specialists._data_config import ChipsConfig, DataConfig
+from specialists._readers import check_kind, needed, read_chips, reading_options
 from specialists.splitting import SplitConfig, cut, cut_mask, groups_of
 
-
-@dataclass
-class ChipsConfig:
-    """Files of one split; which entries count depends on the configuration's `kind`.
-
-    Args:
-        folder: `folders`: one sub-folder a class. `records`: one a chip.
-        images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
-            the images' own files hold them.
-        table: `table`: a CSV file.
-    """
-
-    folder: str | None = None
-    images: str | None = None
-    masks: str | None = None
-    table: str | None = None
-
-
-@dataclass
-class DataConfig:
-    """A labelled data set.
-
-    Args:
-        name, title, licence, source: What the card of a specialist will say of it.
-        root: Folder of data sets, for use in the paths below.
-        kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file) or `records`
-            (a folder a chip, with a JSON record).
-        task: As in `SpecialistSpec`.
-        train, selection, test: Files of each split; without, a split is cut from `train` as
-            `split` says.
-        other_tests: Further test sets by name, scored apart. With `split.by=component` they need no
-            masks of their own: they get the ones that are held out for the test.
-        sensor, bands, drop_bands, layers, processing_baseline, scale, offset, same_grid: How to
-            read the files, see `rasters.open_raster`.
-        gsd: Ground sample distance in metres, where the bands do not say.
-        classes: Names in order, see the constructors of `rasters.ChipDataset`.
-        label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
-        multi_label, image_column, label_column, group_column: For tables, see
-            `rasters.ChipDataset.from_table`; for records the latter two are keys.
-        record: Name of the JSON file in each chip's folder.
-        chip_size: Crop or pad every chip to this edge, in pixels.
-        cache: Keep chips in memory once they were read.
-        workers: Processes that read chips beside the training.
-    """
-
-    name: str
-    title: str
-    licence: str
-    source: str
-    kind: str
-    train: ChipsConfig
-    root: str = "data"
-    task: str = "scene-classification"
-    selection: ChipsConfig = field(default_factory=ChipsConfig)
-    test: ChipsConfig = field(default_factory=ChipsConfig)
-    other_tests: dict[str, ChipsConfig] = field(default_factory=dict)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    sensor: Any = None
-    bands: list[str] | None = None
-    drop_bands: list[str] | None = None
-    layers: dict[str, list[str]] | None = None
-    processing_baseline: str | None = None
-    scale: Any = None
-    offset: Any = None
-    same_grid: bool = False
-    gsd: float | None = None
-    classes: list[str] | None = None
-    label_map: dict[int, str] | None = None
-    mask_layer: str | None = None
-    tile: int | None = None
-    multi_label: bool = False
-    image_column: str = "file"
-    label_column: Any = "label"
-    group_column: str | None = None
-    record: str = "record.json"
-    chip_size: int | None = None
-    cache: bool = True
-    workers: int = 0
+__all__ = ["ChipsConfig", "DataConfig", "Splits", "describe_splits", "load_splits"]
 
 
 @dataclass(frozen=True)
@@ -125,11 +46,11 @@ def load_splits(config: DataConfig) -> Splits:
     if config.split.by == "component":
         chips = _read_components(config, files, fractions)
     else:
-        whole = _read(config, config.train)
+        whole = read_chips(config, config.train)
         parts = cut(whole, config.split, fractions)
         chips = {name: whole.subset(indices) for name, indices in parts.items() if indices}
         same_classes = replace(config, classes=list(whole.classes))
-        chips |= {name: _read(same_classes, given) for name, given in files.items()}
+        chips |= {name: read_chips(same_classes, given) for name, given in files.items()}
     for name in ("train", "selection"):
         if name not in chips:
             raise InputError(
@@ -156,13 +77,7 @@ def describe_splits(config: DataConfig) -> str:
 
 
 def _check(config: DataConfig) -> None:
-    if config.kind not in _READERS:
-        raise InputError(f"data.kind {config.kind!r} is not one of {', '.join(_READERS)}")
-    if config.task not in _TASKS[config.kind]:
-        raise InputError(
-            f"data.kind={config.kind} serves {' or '.join(_TASKS[config.kind])}, "
-            f"and data.task is {config.task!r}"
-        )
+    check_kind(config)
     reserved = {"train", "selection", "test"} & config.other_tests.keys()
     if reserved:
         raise InputError(f"data.other_tests: {', '.join(reserved)} is the name of another split")
@@ -199,7 +114,7 @@ def _read_components(
     chips = _cut_components(config, config.train, fractions)
     for name, given in files.items():
         if given.masks is not None:
-            chips[name] = _read(config, given)
+            chips[name] = read_chips(config, given)
         elif "test" in fractions:
             same_masks = replace(given, masks=config.train.masks)
             chips[name] = _cut_components(config, same_masks, fractions)["test"]
@@ -211,10 +126,10 @@ def _read_components(
 def _cut_components(
     config: DataConfig, files: ChipsConfig, fractions: dict[str, float]
 ) -> dict[str, ChipDataset]:
-    place = Path(_given(files.images, "images", config))
+    place = Path(needed(files.images, "images", config))
     if "*" in str(place):
         raise InputError(f"data.split.by=component needs a folder or a file, got {place}")
-    whole = _read(replace(config, tile=None, chip_size=None), files)
+    whole = read_chips(replace(config, tile=None, chip_size=None), files)
     folder = place if place.is_dir() else place.parent
     images = [folder / id_ for id_ in whole.ids]
     masks = [
@@ -227,92 +142,7 @@ def _cut_components(
             [parts[name] for parts in masks],
             classes=whole.classes,
             tile=config.tile,
-            **_options(config),
+            **reading_options(config),
         )
         for name in masks[0]
     }
-
-
-def _read(config: DataConfig, files: ChipsConfig) -> ChipDataset:
-    return _READERS[config.kind](config, files)
-
-
-def _read_folders(config: DataConfig, files: ChipsConfig) -> ChipDataset:
-    folder = _given(files.folder, "folder", config)
-    return ChipDataset.from_folders(folder, classes=config.classes, **_options(config))
-
-
-def _read_pairs(config: DataConfig, files: ChipsConfig) -> ChipDataset:
-    return ChipDataset.from_pairs(
-        _given(files.images, "images", config),
-        files.masks,
-        classes=config.classes,
-        label_map=config.label_map,
-        mask_layer=config.mask_layer,
-        tile=config.tile,
-        task=cast("Task", config.task),
-        **_options(config),
-    )
-
-
-def _read_table(config: DataConfig, files: ChipsConfig) -> ChipDataset:
-    return ChipDataset.from_table(
-        _given(files.table, "table", config),
-        image_column=config.image_column,
-        label_column=config.label_column,
-        group_column=config.group_column,
-        classes=config.classes,
-        task=cast("Task", config.task),
-        multi_label=config.multi_label,
-        **_options(config),
-    )
-
-
-def _read_records(config: DataConfig, files: ChipsConfig) -> ChipDataset:
-    return ChipDataset.from_records(
-        _given(files.folder, "folder", config),
-        record=config.record,
-        label_key=config.label_column,
-        group_key=config.group_column,
-        classes=config.classes,
-        task=cast("Task", config.task),
-        multi_label=config.multi_label,
-        **_options(config),
-    )
-
-
-def _options(config: DataConfig) -> dict[str, Any]:
-    return {
-        "sensor": config.sensor,
-        "bands": config.bands,
-        "drop_bands": config.drop_bands,
-        "layers": config.layers,
-        "processing_baseline": config.processing_baseline,
-        "scale": config.scale,
-        "offset": config.offset,
-        "same_grid": config.same_grid,
-        "chip_size": config.chip_size,
-        "cache": config.cache,
-    }
-
-
-def _given(value: str | None, name: str, config: DataConfig) -> str:
-    if not value:
-        raise InputError(
-            f"data.kind={config.kind} needs {name} for each split that has files of its own"
-        )
-    return value
-
-
-_READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
-    "folders": _read_folders,
-    "pairs": _read_pairs,
-    "table": _read_table,
-    "records": _read_records,
-}
-_TASKS = {
-    "folders": ("scene-classification",),
-    "pairs": ("semantic-segmentation", "regression"),
-    "table": ("scene-classification", "regression"),
-    "records": ("scene-classification", "regression"),
-}

@@ -1,0 +1,120 @@
+"""Which reader a data set's `kind` means: a closed table."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from rasters import ChipDataset
+from rasters.chips import Task
+from sensors import InputError
+from specialists._data_config import ChipsConfig, DataConfig
+
+
+def read_chips(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    """The chips of one split that has files of its own.
+
+    Args:
+        config: The data set.
+        files: Of the split.
+
+    Raises:
+        InputError: If the files cannot be used.
+    """
+    return _READERS[config.kind](config, files)
+
+
+def check_kind(config: DataConfig) -> None:
+    """Refuse a kind that is unknown or does not serve the task."""
+    if config.kind not in _READERS:
+        raise InputError(f"data.kind {config.kind!r} is not one of {', '.join(_READERS)}")
+    if config.task not in _TASKS[config.kind]:
+        raise InputError(
+            f"data.kind={config.kind} serves {' or '.join(_TASKS[config.kind])}, "
+            f"and data.task is {config.task!r}"
+        )
+
+
+def _read_folders(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    folder = needed(files.folder, "folder", config)
+    return ChipDataset.from_folders(folder, classes=config.classes, **reading_options(config))
+
+
+def _read_pairs(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_pairs(
+        needed(files.images, "images", config),
+        files.masks,
+        classes=config.classes,
+        label_map=config.label_map,
+        mask_layer=config.mask_layer,
+        tile=config.tile,
+        task=cast("Task", config.task),
+        **reading_options(config),
+    )
+
+
+def _read_table(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_table(
+        needed(files.table, "table", config),
+        image_column=config.image_column,
+        label_column=config.label_column,
+        group_column=config.group_column,
+        classes=config.classes,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        **reading_options(config),
+    )
+
+
+def _read_records(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return ChipDataset.from_records(
+        needed(files.folder, "folder", config),
+        record=config.record,
+        label_key=config.label_column,
+        group_key=config.group_column,
+        classes=config.classes,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        **reading_options(config),
+    )
+
+
+def reading_options(config: DataConfig) -> dict[str, Any]:
+    """Arguments of every constructor of `ChipDataset` that reads files."""
+    return {
+        "sensor": config.sensor,
+        "bands": config.bands,
+        "drop_bands": config.drop_bands,
+        "layers": config.layers,
+        "processing_baseline": config.processing_baseline,
+        "scale": config.scale,
+        "offset": config.offset,
+        "same_grid": config.same_grid,
+        "chip_size": config.chip_size,
+        "cache": config.cache,
+    }
+
+
+def needed(value: str | None, name: str, config: DataConfig) -> str:
+    """The value of an entry that the kind needs.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if not value:
+        raise InputError(
+            f"data.kind={config.kind} needs {name} for each split that has files of its own"
+        )
+    return value
+
+
+_READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
+    "folders": _read_folders,
+    "pairs": _read_pairs,
+    "table": _read_table,
+    "records": _read_records,
+}
+_TASKS = {
+    "folders": ("scene-classification",),
+    "pairs": ("semantic-segmentation", "regression"),
+    "table": ("scene-classification", "regression"),
+    "records": ("scene-classification", "regression"),
+}
