@@ -6,6 +6,8 @@ trained on) and `configs/protocol` the protocols.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,8 +80,8 @@ class EvaluateConfig:
         encoders: Each a name from the registry (`name` or `name@version`), a weight file or run
             folder of a specialist, `timm:NAME`, `torchgeo:NAME`, or a mapping of the fields of
             `EncoderConfig`.
-        data: Each a name from `configs/data`, or a mapping with `base`, such a name, and what to
-            change.
+        data_sets: Each a name from `configs/data`, or a mapping with `base`, such a name, and what
+            to change.
         protocols: Each a name from `configs/protocol`, or a mapping with `base` and changes; a
             protocol is left out for data sets of a task that its probe does not serve.
         seeds: Of random encoders, label subsets and probes.
@@ -100,7 +102,7 @@ class EvaluateConfig:
     """
 
     encoders: list[Any]
-    data: list[Any]
+    data_sets: list[Any]
     protocols: list[Any]
     root: str
     out: str
@@ -128,14 +130,14 @@ def compose_evaluation(
     """Compose the configuration `evaluate` with Hydra.
 
     Args:
-        overrides: In Hydra's grammar, such as `data=[eurosat_rgb]`.
+        overrides: In Hydra's grammar, such as `data_sets=[eurosat_rgb]`.
         config_dir: A folder of one's own groups, searched beside `configs`.
 
     Raises:
         InputError: If a key or value is not what it may be, or a list is empty.
     """
     config = compose_checked("evaluate", EvaluateConfig, overrides, config_dir)
-    for name in ("data", "protocols", "seeds"):
+    for name in ("data_sets", "protocols", "seeds"):
         if not getattr(config, name):
             raise InputError(f"{name} is empty: name at least one")
     if not config.encoders and not config.floors:
@@ -171,6 +173,9 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
         InputError: If there is none of this name, or a change does not fit the schema.
     """
     base, changes = _base_and_changes(entry, "protocol")
+    known = _names("protocol", config_dir)
+    if base not in known:
+        raise InputError(f"there is no protocol {base}; there are {', '.join(known)}")
     name = str(changes.pop("name", base))
     composed = compose_checked(f"protocol/{base}", _ProtocolFile, (), config_dir).protocol
     if changes and name == base:
@@ -190,6 +195,15 @@ class _ProtocolFile:
     """Hydra puts the content of a file in a group under the group's name."""
 
     protocol: ProtocolConfig
+
+
+def _names(group: str, config_dir: Path | None) -> list[str]:
+    """What can be named of a configuration group."""
+    folders: list[Traversable] = [resources.files("configs") / group]
+    if config_dir is not None and (config_dir / group).is_dir():
+        folders.append(config_dir / group)
+    files = [file.name for folder in folders for file in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def _base_and_changes(entry: object, group: str) -> tuple[str, dict[str, Any]]:

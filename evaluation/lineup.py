@@ -1,0 +1,68 @@
+"""Which encoders are compared: those that were asked for, and the floors beside them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.encoders import EncoderConfig, parse_encoder
+from registry import Registry
+from sensors import InputError
+from specialists import SpecialistSpec, read_spec
+from specialists.run import RunFolder
+
+FLOORS = ("majority", "image-statistics", "random-convolution")
+
+
+def line_up(entries: Sequence[Any], registry: Registry, *, floors: bool) -> list[EncoderConfig]:
+    """The encoders of an evaluation.
+
+    Args:
+        entries: What was asked for, see `parse_encoder`.
+        registry: Where specialists are looked up by name.
+        floors: Add the floors: those of `FLOORS`, and for each network asked for one of the same
+            shape with random weights.
+
+    Raises:
+        InputError: If a specialist is not there, or two encoders have the same name.
+    """
+    asked = [parse_encoder(entry) for entry in entries]
+    twins = [_random_twin(config, registry) for config in asked]
+    chosen = list(asked)
+    if floors:
+        beside = [EncoderConfig(source) for source in FLOORS]
+        beside += [twin for twin in twins if twin is not None]
+        for floor in beside:
+            if floor not in chosen:
+                chosen.append(floor)
+    named = [config.name for config in chosen if config.name is not None]
+    twice = {name for name in named if named.count(name) > 1}
+    if twice:
+        raise InputError(f"two encoders are named {', '.join(sorted(twice))}; give another name")
+    return chosen
+
+
+def _random_twin(config: EncoderConfig, registry: Registry) -> EncoderConfig | None:
+    """A network of the same shape and random weights; None for what has no weights."""
+    kind = config.source.partition(":")[0]
+    if kind in ("timm", "torchgeo"):
+        if config.weights is None:
+            return None
+        name = config.source.partition(":")[2]
+        return replace(config, weights=None, name=f"{name}-random", is_floor=True)
+    if kind == "random" or config.source in FLOORS:
+        return None
+    spec = _spec(config.source, registry)
+    twin = EncoderConfig(f"random:{spec.architecture}", stem_stride=spec.stem_stride)
+    if spec.stem_stride != EncoderConfig.stem_stride:
+        twin.name = f"random-{spec.architecture}-stem{spec.stem_stride}"
+    return twin
+
+
+def _spec(source: str, registry: Registry) -> SpecialistSpec:
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        return read_spec(path)
+    if path.is_dir():
+        return read_spec(RunFolder(path).weights)
+    return registry.card(source).spec

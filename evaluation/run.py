@@ -1,0 +1,250 @@
+"""The loop over data sets, encoders and seeds; what is finished is never done again."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from evaluation.cells import Extraction, Subject, depends_on_seed, evaluate_cell, serves
+from evaluation.config import EvaluateConfig, ProtocolConfig, load_data_config, load_protocol
+from evaluation.dataset import EvaluationData, load_data
+from evaluation.efficiency import measure_efficiency
+from evaluation.encoders import EncoderConfig, is_random, load_encoder
+from evaluation.examples import write_examples
+from evaluation.features import Features
+from evaluation.folder import ResultsFolder
+from evaluation.lineup import line_up
+from evaluation.record import CellRecord
+from evaluation.repeat import repeat_command
+from evaluation.results import write_results
+from rasters.progress import show_progress
+from registry import Registry
+from sensors import InputError
+from specialists.cost import count_parameters
+from specialists.run import describe_machine
+
+console = Console()
+
+
+def evaluate(
+    config: EvaluateConfig, *, config_dir: Path | None = None, command: str = ""
+) -> ResultsFolder:
+    """Evaluate every encoder on every data set by every protocol, and write the results.
+
+    Args:
+        config: What to evaluate.
+        config_dir: Folder with data sets and protocols of one's own.
+        command: The command line, for the record.
+
+    Returns:
+        The folder of results.
+
+    Raises:
+        InputError: If an encoder, data set or protocol is not there, or data cannot be read. What
+            cannot be evaluated for another reason is recorded as an empty cell.
+    """
+    folder = ResultsFolder(Path(config.out))
+    protocols = dict(load_protocol(entry, config_dir) for entry in config.protocols)
+    data_sets = {
+        data.name: data
+        for data in (
+            load_data(load_data_config(e, config.root, config_dir)) for e in config.data_sets
+        )
+    }
+    others = dict(data_sets)
+    for name in {protocol.test_data for protocol in protocols.values()} - {None, *others}:
+        others[str(name)] = load_data(load_data_config(name, config.root, config_dir))
+    if config.efficiency not in ("all", "none", *data_sets):
+        raise InputError(
+            f"efficiency={config.efficiency} is neither all, none nor one of the data sets "
+            f"{', '.join(data_sets)}"
+        )
+    registry = Registry.open(config.registry)
+    encoders = line_up(config.encoders, registry, floors=config.floors)
+    for name, protocol in protocols.items():
+        content = {
+            "name": name,
+            "title": protocol.title,
+            "probe": protocol.probe.kind,
+            "description": protocol.description,
+        }
+        folder.write("protocols", name, content=content)
+    run = _Run(config, folder, protocols, others, registry)
+    units = [
+        (data, encoder, seed)
+        for data in data_sets.values()
+        for encoder in encoders
+        for seed in config.seeds
+    ]
+    empty = 0
+    for data, encoder, seed in show_progress(units, "Data sets x encoders x seeds"):
+        empty += run.evaluate(data, encoder, seed)
+    write_results(folder, command=command, resamples=config.resamples)
+    if empty:
+        console.print(f"{empty} cells are empty; the report says of each one why.")
+    console.print(
+        f"Results: {folder.results}, beside it as .csv and .parquet. Next:", soft_wrap=True
+    )
+    console.print(
+        f"evaluate-encoder report out={config.out}", soft_wrap=True, highlight=False, markup=False
+    )
+    return folder
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from cell to cell."""
+
+    config: EvaluateConfig
+    folder: ResultsFolder
+    protocols: Mapping[str, ProtocolConfig]
+    others: Mapping[str, EvaluationData]
+    registry: Registry
+
+    def evaluate(self, data: EvaluationData, encoder: EncoderConfig, seed: int) -> int:
+        """All protocols of one encoder on one data set with one seed; the number of empty cells."""
+        started = time.perf_counter()
+        loaded = load_encoder(encoder, data.context, seed=seed, registry=self.registry)
+        subject = Subject(loaded, data, self.others, self._extraction)
+        self._describe(subject)
+        parts = _Parts(subject)
+        found = []
+        for name, protocol in self.protocols.items():
+            if serves(protocol, data):
+                found.append(self._evaluate_cell(parts, encoder, name, protocol, seed))
+        if seed == self.config.seeds[0] and loaded.kind != "majority":
+            self._measure(subject, encoder)
+        if found:
+            console.print(
+                f"{data.name} · {loaded.name} · seed {seed}: "
+                f"{', '.join(map(_in_words, found))} ({time.perf_counter() - started:.1f} s)",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+        return sum(record["status"] == "empty" for record in found)
+
+    def _evaluate_cell(
+        self,
+        parts: "_Parts",
+        encoder: EncoderConfig,
+        name: str,
+        protocol: ProtocolConfig,
+        seed: int,
+    ) -> dict[str, Any]:
+        subject, config = parts.subject, self.config
+        matters = is_random(encoder) or depends_on_seed(protocol)
+        first = config.seeds[0]
+        cell = CellRecord(
+            self.folder,
+            subject.data.name,
+            name,
+            subject.encoder.name,
+            seed,
+            subject.key(protocol, seed if matters else first),
+            subject.data.digest,
+            subject.encoder.digest,
+        )
+        record = cell.read()
+        if record is None and seed != first and not matters:
+            record = cell.copy(replace(cell, seed=first))
+        if record is not None:
+            return record
+        started = time.perf_counter()
+        command = repeat_command(config, encoder, subject.data.name, name, seed)
+        try:
+            outcome = evaluate_cell(
+                subject,
+                protocol,
+                parts.read(),
+                seed=seed,
+                examples=config.examples if seed == first else 0,
+            )
+        except InputError as error:
+            return cell.write_empty(str(error), command=command)
+        if outcome.maps:
+            write_examples(self.folder, subject, name, outcome.maps)
+        return cell.write(outcome, seconds=time.perf_counter() - started, command=command)
+
+    def _describe(self, subject: Subject) -> None:
+        data, encoder = subject.data, subject.encoder
+        self.folder.write("data", data.name, content={"name": data.name, **data.describe()})
+        content = {
+            "name": encoder.name,
+            "kind": encoder.kind,
+            "description": encoder.description,
+            "digest": encoder.digest,
+            "is_floor": encoder.is_floor,
+            "parameters": count_parameters(encoder.module),
+        }
+        self.folder.write("encoders", encoder.name, content=content)
+
+    def _measure(self, subject: Subject, encoder: EncoderConfig) -> None:
+        """The cost of an encoder on images of this data set, once."""
+        data = subject.data
+        if self.config.efficiency not in ("all", data.name):
+            return
+        names = (subject.encoder.name, data.name)
+        size = self.config.image_size or data.context.chip_size
+        decisive = {
+            "chip_size": size,
+            "digest": subject.encoder.digest,
+            "batch_size": self.config.batch_size,
+            "device": self._extraction.device,
+            "threads": torch.get_num_threads(),
+            "machine": describe_machine(),
+        }
+        record = self.folder.read("efficiency", *names)
+        if record is not None and all(record[name] == decisive[name] for name in decisive):
+            return
+        try:
+            measured = measure_efficiency(
+                encoder,
+                replace(data.context, chip_size=size),
+                batch_size=self.config.batch_size,
+                device=self._extraction.device,
+                energy_seconds=self.config.energy_seconds,
+                registry=self.registry,
+            )
+        except InputError:
+            return  # bands are missing: its cells are empty and say so
+        content = {"encoder": names[0], "data": names[1], **decisive, "measured": asdict(measured)}
+        self.folder.write("efficiency", *names, content=content)
+
+    @property
+    def _extraction(self) -> Extraction:
+        config = self.config
+        device = config.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return Extraction(
+            cache=Path(config.cache) if config.cache else self.folder.features,
+            image_size=config.image_size,
+            batch_size=config.batch_size,
+            device=device,
+            workers=config.workers,
+        )
+
+
+class _Parts:
+    """The features of a subject, extracted when the first cell asks for them."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._parts: dict[str, Features] | None = None
+
+    def read(self) -> dict[str, Features]:
+        if self._parts is None:
+            self._parts = self.subject.own_features()
+        return self._parts
+
+
+def _in_words(record: Mapping[str, Any]) -> str:
+    if record["status"] == "empty":
+        return f"{record['protocol']} empty"
+    metric = record["main_metric"]
+    return f"{record['protocol']} {metric} {record['scores'][metric]:.3f}"
