@@ -156,7 +156,7 @@ class _Values:
 
     def predict(self, x_ND: NDArray[np.float64]) -> NDArray[np.float64]:
         values_NK: NDArray[np.float64] = self._ridge.predict(x_ND)
-        return values_NK
+        return values_NK.reshape(len(x_ND), -1)  # of a single target, scikit-learn gives (N,)
 
 
 class _Fitted:

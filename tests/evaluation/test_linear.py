@@ -139,9 +139,9 @@ def test_a_fold_may_miss_a_rare_class():
 
 def test_fewer_samples_than_folds():
     features, classes = scenes(6, 0)
-    with pytest.raises(InputError, match="2 training samples of the largest class.*folds=5"):
+    with pytest.raises(InputError, match=r"2 training samples of the largest class.*folds=5"):
         LinearModel(SCENES, (features, np.arange(6) // 2), penalties=PENALTIES)
-    with pytest.raises(InputError, match="4 training samples for probe.folds=5"):
+    with pytest.raises(InputError, match=r"4 training samples for probe.folds=5"):
         LinearModel(LABELS, labels(4, 0), penalties=PENALTIES)
     with pytest.raises(InputError, match="folds=1"):
         LinearModel(SCENES, (features, classes), penalties=PENALTIES, folds=1)
