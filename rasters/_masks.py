@@ -154,7 +154,7 @@ def choose_classes(
     if classes is None:
         names = mapped or (_carried_classes(mask) if isinstance(mask, Path) else ())
         if not names:
-            raise InputError("name the classes of the masks: classes, or label_map")
+            raise InputError("name the classes: classes, or for masks label_map")
         return names
     unknown = [name for name in mapped if name not in classes]
     if unknown:

@@ -14,6 +14,7 @@ from rasterio.windows import Window
 from rasters._bands import Layer
 from rasters._files import reading
 from rasters._grid import Grid, align
+from sensors.bands import Channel
 from sensors.errors import InputError
 
 Number = float | Mapping[str, float]
@@ -30,13 +31,16 @@ def with_scaling(
         declared = scales[layer.index - 1], offsets[layer.index - 1]
         if declared != (1, 0):
             channel = replace(channel, scale=declared[0], offset=declared[1])
-        own_scale, own_offset = _for_band(scale, channel.name), _for_band(offset, channel.name)
-        if own_scale is not None:
-            channel = replace(channel, scale=own_scale, offset=own_offset or 0.0)
-        elif own_offset is not None:
-            channel = replace(channel, offset=own_offset)
-        scaled.append(Layer(layer.index, channel))
+        scaled.append(Layer(layer.index, rescaled(channel, scale, offset)))
     return tuple(scaled)
+
+
+def rescaled(channel: Channel, scale: Number | None, offset: Number | None) -> Channel:
+    """The band with the user's scale and offset, where there are any for it."""
+    own_scale, own_offset = _for_band(scale, channel.name), _for_band(offset, channel.name)
+    if own_scale is not None:
+        return replace(channel, scale=own_scale, offset=own_offset or 0.0)
+    return channel if own_offset is None else replace(channel, offset=own_offset)
 
 
 def check_band_names(numbers: Number | None, names: Sequence[str], argument: str) -> None:
@@ -98,31 +102,44 @@ class LayerReader:
             for nodata in numbers:
                 valid[layer] &= stored[layer] != nodata
         if self._is_floating:
-            self._check_scaled_once(pixels, valid)
-        pixels[~valid] = 0  # an infinite number would spread a warning
-        pixels *= _column([channel.scale for channel in self.channels])
-        pixels += _column([channel.offset for channel in self.channels])
-        pixels[~valid] = 0
+            check_scaled_once(str(self.path), pixels, valid, self.channels)
+        make_physical(pixels, valid, self.channels)
         return pixels, valid
 
     def close(self) -> None:
         """Close the view of the file."""
         self._view.close()
 
-    def _check_scaled_once(self, stored: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """Refuse reflectance stored as 0..1 that a sensor's scale would shrink to nothing."""
-        small = [
-            layer
-            for layer, channel in enumerate(self.channels)
-            if channel.quantity in ("reflectance", "brightness") and channel.scale < 0.01
-        ]
-        values = stored[small][valid[small]]
-        largest = float(np.abs(values).max(initial=0))
-        if 0 < largest < 3:
-            raise InputError(
-                f"{self.path}: numbers up to {largest:.3g} are reflectance already, and a scale of "
-                f"{self.channels[small[0]].scale:g} would be applied: set scale: 1"
-            )
+
+def make_physical(
+    pixels_CHW: NDArray[np.float32], valid_CHW: NDArray[np.bool_], channels: Sequence[Channel]
+) -> None:
+    """Turn stored numbers into physical ones, in place; what is not valid becomes 0."""
+    pixels_CHW[~valid_CHW] = 0  # an infinite number would spread a warning
+    pixels_CHW *= _column([channel.scale for channel in channels])
+    pixels_CHW += _column([channel.offset for channel in channels])
+    pixels_CHW[~valid_CHW] = 0
+
+
+def check_scaled_once(
+    name: str,
+    stored_CHW: NDArray[np.float32],
+    valid_CHW: NDArray[np.bool_],
+    channels: Sequence[Channel],
+) -> None:
+    """Refuse reflectance stored as 0..1 that a sensor's scale would shrink to nothing."""
+    small = [
+        layer
+        for layer, channel in enumerate(channels)
+        if channel.quantity in ("reflectance", "brightness") and channel.scale < 0.01
+    ]
+    values = stored_CHW[small][valid_CHW[small]]
+    largest = float(np.abs(values).max(initial=0))
+    if 0 < largest < 3:
+        raise InputError(
+            f"{name}: numbers up to {largest:.3g} are reflectance already, and a scale of "
+            f"{channels[small[0]].scale:g} would be applied: set scale: 1"
+        )
 
 
 def _for_band(numbers: Number | None, name: str) -> float | None:

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 from rasters import ChipDataset
 from rasters.chips import Task
+from rasters.torchgeo import open_torchgeo, torchgeo_chips
 from sensors import InputError
-from specialists._data_config import ChipsConfig, DataConfig
+from specialists.data_config import ChipsConfig, DataConfig
 
 
 def read_chips(config: DataConfig, files: ChipsConfig) -> ChipDataset:
@@ -77,6 +78,34 @@ def _read_records(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     )
 
 
+def _read_torchgeo(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    chosen = config.torchgeo
+    if chosen.name is None:
+        raise InputError("data.kind=torchgeo needs data.torchgeo.name, such as EuroSATSpatial")
+    options = dict(chosen.options)
+    if chosen.split_option is not None and files.split is not None:
+        options[chosen.split_option] = files.split
+    return torchgeo_chips(
+        open_torchgeo(chosen.name, options),
+        sensor=config.sensor,
+        bands=config.bands,
+        drop_bands=config.drop_bands,
+        processing_baseline=config.processing_baseline,
+        scale=config.scale,
+        offset=config.offset,
+        classes=config.classes,
+        label_map=config.label_map,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        image_key=chosen.image_key,
+        target_key=chosen.target_key,
+        tile=config.tile,
+        chip_size=config.chip_size,
+        cache=config.cache,
+        prefix=f"{files.split}/" if files.split else "",
+    )
+
+
 def reading_options(config: DataConfig) -> dict[str, Any]:
     """Arguments of every constructor of `ChipDataset` that reads files."""
     return {
@@ -111,10 +140,12 @@ _READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
     "pairs": _read_pairs,
     "table": _read_table,
     "records": _read_records,
+    "torchgeo": _read_torchgeo,
 }
 _TASKS = {
     "folders": ("scene-classification",),
     "pairs": ("semantic-segmentation", "regression"),
     "table": ("scene-classification", "regression"),
     "records": ("scene-classification", "regression"),
+    "torchgeo": ("scene-classification", "semantic-segmentation", "regression"),
 }

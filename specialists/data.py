@@ -9,11 +9,18 @@ from pathlib import Path
 
 from rasters import ChipDataset
 from sensors import InputError
-from specialists._data_config import ChipsConfig, DataConfig
 from specialists._readers import check_kind, needed, read_chips, reading_options
+from specialists.data_config import ChipsConfig, DataConfig, TorchGeoConfig
 from specialists.splitting import SplitConfig, cut, cut_mask, groups_of
 
-__all__ = ["ChipsConfig", "DataConfig", "Splits", "describe_splits", "load_splits"]
+__all__ = [
+    "ChipsConfig",
+    "DataConfig",
+    "Splits",
+    "TorchGeoConfig",
+    "describe_splits",
+    "load_splits",
+]
 
 
 @dataclass(frozen=True)

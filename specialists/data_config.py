@@ -15,12 +15,32 @@ class ChipsConfig:
         images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
             the images' own files hold them.
         table: `table`: a CSV file.
+        split: `torchgeo`: what the data set calls the split.
     """
 
     folder: str | None = None
     images: str | None = None
     masks: str | None = None
     table: str | None = None
+    split: str | None = None
+
+
+@dataclass
+class TorchGeoConfig:
+    """One of TorchGeo's data sets, see `rasters.torchgeo`.
+
+    Args:
+        name: Class in `torchgeo.datasets`.
+        options: Arguments of its constructor.
+        split_option: The one that takes the splits' names; None if it has none.
+        image_key, target_key: Which entries of a sample are the image and its label or mask.
+    """
+
+    name: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    split_option: str | None = "split"
+    image_key: str = "image"
+    target_key: str | None = None
 
 
 @dataclass
@@ -30,8 +50,8 @@ class DataConfig:
     Args:
         name, title, licence, source: What the card of a specialist will say of it.
         root: Folder of data sets, for use in the paths below.
-        kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file) or `records`
-            (a folder a chip, with a JSON record).
+        kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file), `records`
+            (a folder a chip, with a JSON record) or `torchgeo`.
         task: As in `SpecialistSpec`.
         train, selection, test: Files of each split; without, a split is cut from `train` as
             `split` says.
@@ -42,6 +62,7 @@ class DataConfig:
         gsd: Ground sample distance in metres, where the bands do not say.
         classes: Names in order, see the constructors of `rasters.ChipDataset`.
         label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
+        torchgeo: For kind `torchgeo`.
         multi_label, image_column, label_column, group_column: For tables, see
             `rasters.ChipDataset.from_table`; for records the latter two are keys.
         record: Name of the JSON file in each chip's folder.
@@ -75,6 +96,7 @@ class DataConfig:
     label_map: dict[int, str] | None = None
     mask_layer: str | None = None
     tile: int | None = None
+    torchgeo: TorchGeoConfig = field(default_factory=TorchGeoConfig)
     multi_label: bool = False
     image_column: str = "file"
     label_column: Any = "label"
