@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.models import FeatureInfo
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluation._adapters import BandAdapter
 from evaluation.context import DataContext
@@ -21,6 +21,7 @@ _FILTERS = 128
 _KERNEL = 3
 _BIAS = 1.0  # a response counts from one standard deviation on
 _POOLING = 4
+_IMAGES = 4
 
 
 def _one_level(channels: int, reduction: int) -> FeatureInfo:
@@ -49,9 +50,13 @@ class RandomConvolution(BandAdapter):
     ) -> list[Tensor]:
         """One level, (B, 2 F, H / 4, W / 4)."""
         x_BCHW = pad_to_multiple(self.normalize(x_BCHW, bands, valid), _POOLING)
+        # A few images at a time: at full size the responses take hundreds of bytes for each pixel.
+        return [torch.cat([self._respond(part_BCHW) for part_BCHW in torch.split(x_BCHW, _IMAGES)])]
+
+    def _respond(self, x_BCHW: Tensor) -> Tensor:
         response_BFHW = F.conv2d(x_BCHW, self.weight_FCKK, padding=_KERNEL // 2)
-        both_BDHW = torch.cat([response_BFHW - _BIAS, -response_BFHW - _BIAS], dim=1).relu_()
-        return [F.avg_pool2d(both_BDHW, _POOLING)]
+        sides = [F.relu(sign * response_BFHW - _BIAS) for sign in (1, -1)]
+        return torch.cat([F.avg_pool2d(side_BFHW, _POOLING) for side_BFHW in sides], dim=1)
 
 
 class ImageStatistics(BandAdapter):
@@ -83,11 +88,11 @@ class ImageStatistics(BandAdapter):
         return torch.from_numpy(np.nan_to_num(statistics_BD)).to(x_BCHW.device)
 
 
-class Constant(BandAdapter):
+class Constant(nn.Module):
     """Tells nothing of an image, so that a probe can only learn what is most frequent."""
 
-    def __init__(self, context: DataContext) -> None:
-        super().__init__(context)
+    def __init__(self) -> None:
+        super().__init__()
         self.feature_info = _one_level(1, 1)
         self.num_features = 1
 

@@ -31,5 +31,5 @@ class Rows:
         """The rows of a number, slice or array of numbers, in memory."""
         return np.array(self._array[self._indices[index]])
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -14,7 +14,7 @@ from sensors import InputError
 
 # What lets networks that were made for one image size take others: ViTs resample their position
 # embeddings, Swins work with any number of windows. Others take neither argument.
-_ANY_SIZE: tuple[dict[str, bool], ...] = (
+_ANY_SIZE: tuple[dict[str, Any], ...] = (
     {"dynamic_img_size": True},
     {"strict_img_size": False},
 )
@@ -77,9 +77,10 @@ def build_timm(
     return PyramidEncoder(pyramid_of(model, f"timm:{name}"), context, bands)
 
 
-def any_size(name: str) -> dict[str, bool]:
+def any_size(name: str) -> dict[str, Any]:
     """The arguments that let a timm model take images of any size."""
-    if timm.get_pretrained_cfg(name).fixed_input_size:
+    published = timm.get_pretrained_cfg(name)
+    if published is not None and published.fixed_input_size:
         for extra in _ANY_SIZE:
             with suppress(TypeError), torch.device("meta"):
                 timm.create_model(name, num_classes=0, **extra)

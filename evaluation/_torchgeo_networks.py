@@ -1,6 +1,6 @@
 """TorchGeo's networks as feature pyramids: ResNets, ViTs, Swins and DOFA.
 
-Tensor shapes: B batch, C given bands, K bands that are used, H rows, W columns, N tokens, D width.
+Tensor shapes: B batch, C given bands, K bands that it uses, H rows, W columns, N tokens, D width.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
@@ -100,16 +100,23 @@ class SwinPyramid(nn.Module):
 class DofaEncoder(BandAdapter):
     """DOFA (arXiv 2403.15356): a ViT whose patch embedding follows from the bands' wavelengths.
 
-    It needs none of its bands in particular: it sees those that are given.
+    It takes any bands, each with its own wavelength, as long as one of its known bands says how
+    such a band is to be scaled; others are left out.
 
     Args:
         model: TorchGeo's.
         context, names: As for `BandAdapter`.
     """
 
-    def __init__(self, model: Any, context: DataContext, names: list[str] | None) -> None:  # noqa: ANN401 - imported on demand
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - of a library that is imported on demand
+        context: DataContext,
+        names: list[str] | None,
+    ) -> None:
         super().__init__(context, names)
         self.model = model
+        self._left_out = set(context.bands) - set(self.known)
         self.feature_info = FeatureInfo(
             [{"num_chs": model.embed_dim, "reduction": model.patch_size, "module": "blocks"}], (0,)
         )
@@ -122,25 +129,33 @@ class DofaEncoder(BandAdapter):
     def forward_features(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
     ) -> list[Tensor]:
-        """The tokens of the last block, normalised, (B, D, H / r, W / r)."""
+        """The tokens of the last block, normalised, (B, D, H / r, W / r).
+
+        Raises:
+            MissingBandsError: If none of the bands can be used.
+        """
         given = self.known if bands is None else tuple(bands)
-        own = served(self.known, given)
-        plan = BandPlan.match(own or self.known, given).require()
-        x_BKHW, usable = plan.apply(x_BCHW), x_BCHW.isfinite()
-        usable = plan.apply_valid(usable if valid is None else usable & valid)
-        rows = [self.known.index(band) for band in own]
-        x_BKHW = (x_BKHW - self.mean_K11[rows]) / self.std_K11[rows]
-        x_BKHW = pad_to_multiple(torch.where(usable, x_BKHW, 0), self.model.patch_size)
+        own = served([band for band in given if band not in self._left_out], self.known)
+        if not own:
+            BandPlan.match(self.known, given).require()
+        rows = [given.index(band) for band in own]
+        scaling = BandPlan.match(own, self.known)
+        usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
+        x_BKHW = (x_BCHW[:, rows] - scaling.apply(self.mean_K11)) / scaling.apply(self.std_K11)
+        x_BKHW = torch.where(usable[:, rows], x_BKHW, 0)
+        return [self._tokens(pad_to_multiple(x_BKHW, self.model.patch_size), own)]
+
+    def _tokens(self, x_BKHW: Tensor, bands: Sequence[Channel]) -> Tensor:
         size = [edge // self.model.patch_size for edge in x_BKHW.shape[-2:]]
-        wavelengths_K = torch.tensor([_wavelength(band) for band in own], device=x_BKHW.device)
+        wavelengths_K = torch.tensor([_wavelength(band) for band in bands], device=x_BKHW.device)
         tokens_BND, _ = self.model.patch_embed(x_BKHW, wavelengths_K)
         position_1ND = resample_abs_pos_embed(self.model.pos_embed, size)
         first_B1D = (self.model.cls_token + position_1ND[:, :1]).expand(len(tokens_BND), -1, -1)
         tokens_BND = torch.cat([first_B1D, tokens_BND + position_1ND[:, 1:]], dim=1)
         for block in self.model.blocks:
             tokens_BND = block(tokens_BND)
-        map_BDN = self.model.fc_norm(tokens_BND[:, 1:]).transpose(1, 2)
-        return [map_BDN.unflatten(2, size)]
+        tokens_BDN: Tensor = self.model.fc_norm(tokens_BND[:, 1:]).transpose(1, 2)
+        return tokens_BDN.reshape(*tokens_BDN.shape[:2], *size)
 
 
 def _wavelength(band: Channel) -> float:

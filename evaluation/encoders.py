@@ -5,8 +5,8 @@ Tensor shapes: B batch, C channels, H rows, W columns, D features.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,14 @@ from evaluation._floor_encoders import Constant, ImageStatistics, RandomConvolut
 from evaluation._timm_networks import build_timm
 from evaluation._torchgeo_networks import build_torchgeo
 from evaluation.context import DataContext
+from evaluation.sources import (
+    FLOORS,
+    EncoderConfig,
+    default_name,
+    is_random,
+    kind_of,
+    parse_encoder,
+)
 from registry import Registry
 from sensors import Channel, InputError, channel_to_dict
 from specialists import Specialist, load_specialist
@@ -62,34 +70,6 @@ class Encoder(Protocol):
         """Levels (B, C_i, H / r_i, W / r_i) of physical pixels, finest first."""
 
 
-@dataclass
-class EncoderConfig:
-    """Which encoder.
-
-    Args:
-        source: One of
-
-            - `name` or `name@version`: a specialist of the registry;
-            - the path of a specialist's `.safetensors` file, or of its run folder;
-            - `timm:NAME` or `torchgeo:NAME`: a network of these libraries;
-            - `random:ARCHITECTURE`: a specialist's network with random weights;
-            - `random-convolution`, `image-statistics`, `majority`: floors.
-        name: What tables call it; by default from `source`.
-        weights: Local weight file for `timm:` and `torchgeo:`; without, weights are random.
-        bands: Names of the data's bands that a `timm:` or `torchgeo:` network gets, in order; all
-            by default.
-        stem_stride: Of a `random:` network, see `specialists.backbone`.
-        is_floor: Show it as a floor; those named above, and `random:`, always are.
-    """
-
-    source: str
-    name: str | None = None
-    weights: str | None = None
-    bands: list[str] | None = None
-    stem_stride: int = 4
-    is_floor: bool = False
-
-
 @dataclass(frozen=True)
 class LoadedEncoder:
     """An encoder that is ready to give features.
@@ -114,33 +94,6 @@ class LoadedEncoder:
     description: str
 
 
-def parse_encoder(entry: "str | Mapping[str, Any] | EncoderConfig") -> EncoderConfig:
-    """The configuration of an encoder from its source alone, or from named settings.
-
-    Raises:
-        InputError: If there is no source, or a setting is unknown.
-    """
-    if isinstance(entry, EncoderConfig):
-        return entry
-    settings: dict[str, Any] = {"source": entry} if isinstance(entry, str) else {**entry}
-    known = [setting.name for setting in fields(EncoderConfig)]
-    unknown = [name for name in settings if name not in known]
-    if unknown or not settings.get("source"):
-        raise InputError(
-            f"encoder {entry!r}: expected a source and, if wanted, {', '.join(known[1:])}"
-            + (f"; unknown: {', '.join(map(str, unknown))}" if unknown else "")
-        )
-    return EncoderConfig(**settings)
-
-
-def is_random(config: EncoderConfig) -> bool:
-    """Whether its features depend on the seed."""
-    kind, _ = _kind(config)
-    return kind in ("random", "random-convolution") or (
-        kind in ("timm", "torchgeo") and config.weights is None
-    )
-
-
 def load_encoder(
     config: EncoderConfig,
     context: DataContext,
@@ -160,51 +113,45 @@ def load_encoder(
     Raises:
         InputError: If there is no such encoder, or its weights cannot be read or do not fit.
     """
-    kind, name = _kind(config)
+    kind, name = kind_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if kind == "specialist":
-            module = _load_specialist(name, registry)
-        else:
-            module = _BUILDERS[kind](name, config, context)
+        module = _build(config, context, registry)
     module.eval().requires_grad_(False)
-    bands = getattr(module, "bands", None)
     return LoadedEncoder(
-        name=config.name or _default_name(kind, name, config),
+        name=config.name or default_name(config),
         kind=kind,
-        digest=_digest(kind, name, module, context),
+        digest=_digest(config, module, context),
         module=module,
-        bands=bands,
-        is_floor=config.is_floor or kind in _FLOORS,
+        bands=getattr(module, "bands", None),
+        is_floor=config.is_floor or kind in FLOORS,
         description=_describe(kind, name, config, module),
     )
 
 
-_FLOORS = ("random", "random-convolution", "image-statistics", "majority")
-_BUILDERS: dict[str, Callable[[str, EncoderConfig, DataContext], nn.Module]] = {
-    "timm": lambda name, config, context: build_timm(name, config.weights, context, config.bands),
-    "torchgeo": lambda name, config, context: build_torchgeo(
-        name, config.weights, context, config.bands
-    ),
-    "random": lambda name, config, context: _build_random(name, config, context),
-    "random-convolution": lambda name, config, context: RandomConvolution(context),
-    "image-statistics": lambda name, config, context: ImageStatistics(context),
-    "majority": lambda name, config, context: Constant(context),
-}
+def _build(config: EncoderConfig, context: DataContext, registry: Registry | None) -> nn.Module:
+    kind, name = kind_of(config)
+    match kind:
+        case "timm":
+            return build_timm(name, config.weights, context, config.bands)
+        case "torchgeo":
+            return build_torchgeo(name, config.weights, context, config.bands)
+        case "random":
+            return _build_random(name, config.stem_stride, context)
+        case "random-convolution":
+            return RandomConvolution(context)
+        case "image-statistics":
+            return ImageStatistics(context)
+        case "majority":
+            return Constant()
+        case _:
+            return _load_specialist(name, registry)
 
 
-def _kind(config: EncoderConfig) -> tuple[str, str]:
-    """Kind of an encoder, and what is left to say beside it."""
-    kind, separator, name = config.source.partition(":")
-    if separator and kind in ("timm", "torchgeo", "random"):
-        return kind, name
-    return (kind, kind) if kind in _FLOORS[1:] else ("specialist", config.source)
-
-
-def _build_random(name: str, config: EncoderConfig, context: DataContext) -> nn.Module:
+def _build_random(name: str, stem_stride: int, context: DataContext) -> nn.Module:
     if name not in ARCHITECTURES:
         raise InputError(f"random:{name} is not one of random:{', random:'.join(ARCHITECTURES)}")
-    network = build_backbone(name, len(context.bands), stem_stride=config.stem_stride)
+    network = build_backbone(name, len(context.bands), stem_stride=stem_stride)
     return PyramidEncoder(network, context)
 
 
@@ -212,10 +159,10 @@ def _load_specialist(source: str, registry: Registry | None) -> Specialist:
     path = Path(source)
     if path.suffix == ".safetensors":
         specialist = load_specialist(path).freeze()
-    elif path.is_dir():
+    elif RunFolder(path).weights.is_file():
         specialist = load_specialist(RunFolder(path).weights).freeze()
     elif len(path.parts) > 1:
-        raise InputError(f"encoder {source}: no such run folder or .safetensors file")
+        raise InputError(f"encoder {source}: no finished run folder, and no .safetensors file")
     else:
         specialist = (registry or Registry.open()).get(source)
     # Features come from the backbone; the head is neither part of its cost nor of its identity.
@@ -223,23 +170,19 @@ def _load_specialist(source: str, registry: Registry | None) -> Specialist:
     return specialist
 
 
-def _default_name(kind: str, name: str, config: EncoderConfig) -> str:
-    if kind == "specialist":
-        path = Path(name)
-        if path.suffix != ".safetensors":
-            return path.name
-        return path.parent.name if path == RunFolder(path.parent).weights else path.stem
-    if kind in ("timm", "torchgeo") and is_random(config):
-        return f"{kind}-{name}-random"
-    return name if kind == name else f"{kind}-{name}"
-
-
-def _digest(kind: str, name: str, module: nn.Module, context: DataContext) -> str:
+def _digest(config: EncoderConfig, module: nn.Module, context: DataContext) -> str:
+    kind, name = kind_of(config)
+    settings: dict[str, Any] = {"kind": kind}
     if isinstance(module, Specialist):
-        settings: dict[str, Any] = {"spec": module.spec.to_dict()}
-    else:
-        settings = {"name": name, "bands": [channel_to_dict(band) for band in context.bands]}
-    total = hashlib.sha256(json.dumps({"kind": kind, **settings}, sort_keys=True).encode())
+        settings["spec"] = module.spec.to_dict()
+    elif kind != "majority":
+        settings |= {
+            "name": name,
+            "data": [channel_to_dict(band) for band in context.bands],
+            "bands": config.bands,
+            "stem_stride": config.stem_stride,
+        }
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for key, tensor in sorted(module.state_dict().items()):
         total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.contiguous().numpy().tobytes())

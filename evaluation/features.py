@@ -1,12 +1,10 @@
 """Features of chips, computed once for each encoder and kept on disk.
 
-Tensor shapes: N chips, B batch, C channels, H rows, W columns, D features, K classes or targets.
+Shape suffixes: N chips, C channels, H rows, W columns, D features, M members, K classes or targets.
 """
 
 import hashlib
 import json
-import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,24 +13,18 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from evaluation._chip_views import ChipView, Transform
-from evaluation._feature_files import Arrays, FeatureFiles
-from evaluation._prefetch import prefetch
+from evaluation._extraction import Extraction
+from evaluation._feature_files import FeatureFiles
 from evaluation._rows import Rows
 from evaluation.encoders import LoadedEncoder
 from rasters import ChipDataset
-from rasters.progress import show_progress
 from sensors import InputError, channel_to_dict
 from specialists.loading import collate
 
 __all__ = ["Features", "Rows", "Transform", "extract_features"]
-
-_SECONDS_BETWEEN_RECORDS = 10.0
-
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +120,8 @@ def extract_features(
             the cache holds is damaged or of another format.
         MissingBandsError: If the encoder's bands are not there.
     """
+    if not len(chips):
+        raise InputError("there is no chip to extract features of")
     view = ChipView(chips, encoder.bands, transform or Transform())
     key = _key(encoder, view, dense)
     files = FeatureFiles(cache / key)
@@ -142,114 +136,9 @@ def extract_features(
                 num_workers=workers,
                 pin_memory=torch.device(device).type == "cuda",
             )
-            extraction = _Extraction(encoder, files, view, dense=dense, device=device)
+            extraction = Extraction(encoder, view, files, dense=dense, device=device)
             record = extraction.run(record, loader)
     return _read(files, record, key)
-
-
-class _Extraction:
-    """Fills the files of one extraction, batch by batch."""
-
-    def __init__(
-        self,
-        encoder: LoadedEncoder,
-        files: FeatureFiles,
-        view: ChipView,
-        *,
-        dense: bool,
-        device: str,
-    ) -> None:
-        self.encoder, self.files, self.view = encoder, files, view
-        self.dense, self.device = dense, torch.device(device)
-        self.module: Any = encoder.module.to(self.device)
-
-    def run(self, record: dict[str, Any] | None, loader: DataLoader[Batch]) -> dict[str, Any]:
-        """Compute what is not there yet; the record of the whole is returned."""
-        arrays = self.files.open(record, writable=True) if record else {}
-        noted = time.monotonic()
-        title = f"Features of {self.encoder.name}"
-        for batch in show_progress(prefetch(iter(loader)), title, total=len(loader)):
-            rows = self._compute(batch)
-            if record is None:
-                record, arrays = self._begin(rows)
-            done = record["done"]
-            for name, values in rows.items():
-                arrays[name][done : done + len(values)] = values
-            record["done"] = done + len(rows["pooled"])
-            if time.monotonic() - noted > _SECONDS_BETWEEN_RECORDS:
-                self.files.write_record(record, arrays)
-                noted = time.monotonic()
-        assert record is not None
-        self.files.write_record(record, arrays)
-        return record
-
-    def _begin(self, rows: Arrays) -> tuple[dict[str, Any], Arrays]:
-        """The record of an extraction with nothing done, and its empty arrays."""
-        shapes = {
-            name: ((len(self.view), *values.shape[1:]), str(values.dtype))
-            for name, values in rows.items()
-        }
-        chips = self.view.chips
-        record = {
-            "done": 0,
-            "encoder": {"name": self.encoder.name, "digest": self.encoder.digest},
-            "ids": chips.ids,
-            "groups": chips.groups,
-            "columns": self.columns,
-            "members": self.members,
-            "arrays": shapes,
-        }
-        return record, self.files.create(shapes)
-
-    @torch.inference_mode()
-    def _compute(self, batch: Batch) -> Arrays:
-        """Rows of every array for one batch."""
-        x_BCHW = batch["image"].to(self.device, non_blocking=True)
-        valid = batch["valid"].to(self.device, non_blocking=True)
-        inputs = (x_BCHW, self.view.bands, valid)
-        own_vector = hasattr(self.module, "embed")
-        rows: dict[str, Tensor] = {}
-        levels = []
-        if self.dense or not own_vector:
-            levels = self.module.forward_features(*inputs)
-        parts = {"embed": self.module.embed(*inputs)} if own_vector else _summarize(levels)
-        rows["pooled"] = torch.cat(list(parts.values()), dim=1)
-        self.columns = {name: part.shape[1] for name, part in parts.items()}
-        if self.dense:
-            rows |= {f"level_{number}": level for number, level in enumerate(levels)}
-        self.members: list[str] = []
-        if hasattr(self.module, "gate_weights"):
-            weights = self.module.gate_weights(*inputs)
-            self.members = list(weights)
-            rows["gate"] = torch.stack(list(weights.values()), dim=1)
-        arrays = {name: values.float().cpu().numpy() for name, values in rows.items()}
-        self._check(arrays, batch["id"])
-        return arrays | {"targets": _targets(self.view.chips, batch)}
-
-    def _check(self, arrays: Arrays, ids: Sequence[str]) -> None:
-        for name, values in arrays.items():
-            # A sum is finite only if all its parts are, and is cheaper than asking each of them.
-            finite_B = np.isfinite(values.reshape(len(values), -1).sum(1, dtype=np.float64))
-            if not finite_B.all():
-                raise InputError(
-                    f"encoder {self.encoder.name} gives features that are not finite ({name}) for "
-                    f"the chip {ids[int(finite_B.argmin())]}: look for extreme pixels in it, or "
-                    "for weights that are not finite"
-                )
-
-
-def _summarize(levels: list[Tensor]) -> dict[str, Tensor]:
-    """Mean and standard deviation of each level's channels, (B, C_i) each."""
-    pairs = [torch.std_mean(level.flatten(2), dim=2, correction=0) for level in levels]
-    means = {f"mean/{number}": mean for number, (_, mean) in enumerate(pairs)}
-    return means | {f"std/{number}": std for number, (std, _) in enumerate(pairs)}
-
-
-def _targets(chips: ChipDataset, batch: Batch) -> NDArray[Any]:
-    targets: NDArray[Any] = batch["mask" if "mask" in batch else "label"].numpy()
-    if chips.task == "regression":
-        return targets.astype(np.float32)
-    return targets.astype(np.uint8 if "mask" in batch else np.int64)
 
 
 def _key(encoder: LoadedEncoder, view: ChipView, dense: bool) -> str:

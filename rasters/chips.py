@@ -25,6 +25,7 @@ from rasters._samples import (
 )
 from rasters._tables import samples_from_table
 from rasters._tiles import labelled_tiles
+from rasters.progress import show_progress
 from rasters.read import ReadOptions
 from sensors.bands import Channel, channel_to_dict
 from sensors.errors import InputError
@@ -356,7 +357,7 @@ class ChipDataset(Dataset[Item]):
             bands = [channel_to_dict(band) for band in self.bands]
             head = repr((self.task, self.multi_label, self.classes, bands))
             total = hashlib.sha256(head.encode())
-            for index in self._indices:
+            for index in show_progress(self._indices, "Hashing chips"):
                 total.update(self._source.digest(index).encode())
             self._digest = total.hexdigest()
         return self._digest

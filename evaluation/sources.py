@@ -1,0 +1,102 @@
+"""Which encoder: what a user writes down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sensors import InputError
+from specialists.run import RunFolder
+
+FLOORS = ("random", "random-convolution", "image-statistics", "majority")
+"""Kinds of encoders that are there to be beaten."""
+
+_LIBRARIES = ("timm", "torchgeo")
+_NAMED = (*_LIBRARIES, "random")
+
+
+@dataclass
+class EncoderConfig:
+    """Which encoder.
+
+    Args:
+        source: One of
+
+            - `name` or `name@version`: a specialist of the registry;
+            - the path of a specialist's `.safetensors` file, or of its run folder;
+            - `timm:NAME` or `torchgeo:NAME`: a network of these libraries;
+            - `random:ARCHITECTURE`: a specialist's network with random weights;
+            - `random-convolution`, `image-statistics`, `majority`: floors.
+        name: What tables call it; by default from `source`.
+        weights: Local weight file for `timm:` and `torchgeo:`; without, weights are random.
+        bands: Names of the data's bands that a `timm:` or `torchgeo:` network gets, in order; all
+            by default.
+        stem_stride: Of a `random:` network, see `specialists.backbone`.
+        is_floor: Show it as a floor; those named above, and `random:`, always are.
+    """
+
+    source: str
+    name: str | None = None
+    weights: str | None = None
+    bands: list[str] | None = None
+    stem_stride: int = 4
+    is_floor: bool = False
+
+
+def parse_encoder(entry: "str | Mapping[str, Any] | EncoderConfig") -> EncoderConfig:
+    """The configuration of an encoder from its source alone, or from named settings.
+
+    Raises:
+        InputError: If there is no source, or a setting is unknown.
+    """
+    if isinstance(entry, EncoderConfig):
+        return entry
+    settings: dict[str, Any] = {"source": entry} if isinstance(entry, str) else {**entry}
+    known = [setting.name for setting in fields(EncoderConfig)]
+    unknown = [name for name in settings if name not in known]
+    if unknown or not settings.get("source"):
+        raise InputError(
+            f"encoder {entry!r}: expected a source and, if wanted, {', '.join(known[1:])}"
+            + (f"; unknown: {', '.join(map(str, unknown))}" if unknown else "")
+        )
+    return EncoderConfig(**settings)
+
+
+def is_random(config: EncoderConfig) -> bool:
+    """Whether its features depend on the seed."""
+    kind, _ = kind_of(config)
+    return kind in ("random", "random-convolution") or (
+        kind in _LIBRARIES and config.weights is None
+    )
+
+
+def kind_of(config: EncoderConfig) -> tuple[str, str]:
+    """Kind of an encoder, and its name among those of its kind.
+
+    Raises:
+        InputError: If a setting does not belong to that kind.
+    """
+    kind, _, name = config.source.partition(":")
+    if kind not in _NAMED:
+        kind, name = kind if kind in FLOORS else "specialist", config.source
+    if kind not in _LIBRARIES and (config.weights or config.bands):
+        raise InputError(
+            f"encoder {config.source}: weights and bands are settings of timm:NAME and "
+            "torchgeo:NAME; this one brings its own"
+        )
+    if config.stem_stride not in (2, 4):
+        raise InputError(f"encoder {config.source}: stem_stride {config.stem_stride} is not 2 or 4")
+    return kind, name
+
+
+def default_name(config: EncoderConfig) -> str:
+    """What tables call an encoder whose configuration does not say."""
+    kind, name = kind_of(config)
+    if kind == "specialist":
+        path = Path(name)
+        if path.suffix != ".safetensors":
+            return path.name
+        return path.parent.name if path == RunFolder(path.parent).weights else path.stem
+    if kind in _LIBRARIES and is_random(config):
+        return f"{kind}-{name}-random"
+    return name if kind == name else f"{kind}-{name}"
