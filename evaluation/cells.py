@@ -259,7 +259,7 @@ def _predict(
         groups = None
     if not task.per_pixel:
         answer_NK: Any = probe.predict(test)
-        return ScenePredictions.of(task, test.ids, answer_NK, test.targets, groups), {}
+        return ScenePredictions.of(task, test.ids, answer_NK, np.array(test.targets), groups), {}
     builder = PredictionsBuilder(
         task, None if groups is None else dict(zip(test.ids, groups, strict=True))
     )

@@ -173,7 +173,7 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
         InputError: If there is none of this name, or a change does not fit the schema.
     """
     base, changes = _base_and_changes(entry, "protocol")
-    known = _names("protocol", config_dir)
+    known = list_protocols(config_dir)
     if base not in known:
         raise InputError(f"there is no protocol {base}; there are {', '.join(known)}")
     name = str(changes.pop("name", base))
@@ -181,6 +181,15 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
     if changes and name == base:
         raise InputError(f"protocol {base} with changes {changes} needs a name of its own")
     return name, _changed(composed, changes, "protocol")
+
+
+def list_protocols(config_dir: Path | None = None) -> list[str]:
+    """Names of the protocols there are, in `configs` and a folder of one's own."""
+    folders: list[Traversable] = [resources.files("configs") / "protocol"]
+    if config_dir is not None and (config_dir / "protocol").is_dir():
+        folders.append(config_dir / "protocol")
+    files = [file.name for folder in folders for file in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def to_plain(config: object) -> dict[str, Any]:
@@ -195,15 +204,6 @@ class _ProtocolFile:
     """Hydra puts the content of a file in a group under the group's name."""
 
     protocol: ProtocolConfig
-
-
-def _names(group: str, config_dir: Path | None) -> list[str]:
-    """What can be named of a configuration group."""
-    folders: list[Traversable] = [resources.files("configs") / group]
-    if config_dir is not None and (config_dir / group).is_dir():
-        folders.append(config_dir / group)
-    files = [file.name for folder in folders for file in folder.iterdir()]
-    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def _base_and_changes(entry: object, group: str) -> tuple[str, dict[str, Any]]:
