@@ -2,28 +2,31 @@
 
 Test samples are drawn anew, with replacement, and everything is scored again; where samples come in
 groups (places, flights), whole groups are drawn, because samples of a group are alike. Seeds are
-drawn as well, crossed with the samples (Owen 2007, "The pigeonhole bootstrap"). Of n things n - 1
-are drawn, which makes the spread unbiased where n is small (Rao and Wu 1988, "Resampling inference
-with complex survey data"). Limits are percentiles of the resampled scores (Efron and Tibshirani
-1993, chapter 13).
+drawn as well, crossed with the samples (Owen 2007, "The pigeonhole bootstrap").
 
-Shape suffixes: N samples, S seeds, R resamples, U units that are drawn (samples or groups).
+Limits of a score are percentiles of the resampled scores, corrected for their bias (Efron and
+Tibshirani 1993, section 14.3, without acceleration). Plain percentiles lie too high for average
+precision and calibration error, which grow with the copies in a resample. The calibration error of
+a well-calibrated encoder stays an exception: noise alone keeps it above zero, so that its limits
+say how it was measured, not how far from zero it is.
+
+Shape suffixes: S seeds, R resamples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
+from evaluation._drawing import draw_samples, draw_seeds, number_units
 from evaluation.predictions import Predictions
 from evaluation.scores import Scorer
+from evaluation.tasks import Task
 from sensors import InputError
 
 Array = NDArray[np.float64]
-
-_BLOCK = 2**19
-"""Weights held at a time, so that memory does not grow with the number of resamples."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,125 @@ class Difference:
     p_value: float
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """The scores of one encoder in every resample; made by `resample`.
+
+    The same samples are drawn for every encoder, so one of these serves the encoder's own intervals
+    and all its comparisons.
+
+    Args:
+        task, ids, groups: As in its predictions.
+        values: Score of the whole test set by metric, as the mean over the seeds.
+        draws: Score in every resample by metric, (R,).
+        seed: Of the drawing.
+    """
+
+    task: Task
+    ids: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    values: Mapping[str, float]
+    draws: Mapping[str, Array]
+    seed: int
+
+    @property
+    def units(self) -> int:
+        """How many samples, or groups of samples, there are to draw from."""
+        return len(self.ids if self.groups is None else set(self.groups))
+
+    def interval(self, metric: str, level: float = 0.95) -> Interval:
+        """The interval of one score.
+
+        Args:
+            metric: One of those resampled.
+            level: Share of the resampled scores between the limits.
+
+        Raises:
+            InputError: If the metric was not resampled.
+        """
+        value, draws_R = self._get(metric)
+        low, high = _corrected_limits(value, draws_R, level) if self.units > 1 else _UNKNOWN
+        unit = "samples" if self.groups is None else "groups"
+        return Interval(value, low, high, len(draws_R), unit, self.units)
+
+    def compare(self, other: "Resampled", metric: str, level: float = 0.95) -> Difference:
+        """The difference to another encoder, resample by resample.
+
+        Limits are plain percentiles, and the p-value is twice the smaller share of resampled
+        differences at or beyond zero, counting the observed one (Davison and Hinkley 1997, section
+        4.2). Where both have as many seeds, these are drawn in pairs too, because a seed also
+        picks the few labels that both are given.
+
+        Args:
+            other: What its score is taken from this one's.
+            metric: One of those resampled.
+            level: Share of the resampled differences between the limits.
+
+        Raises:
+            InputError: If the metric was not resampled, or the other was resampled from other
+                samples, or otherwise.
+        """
+        _check_same([self, other])
+        value, draws_R = self._get(metric)
+        other_value, other_R = other._get(metric)
+        if (self.seed, len(draws_R)) != (other.seed, len(other_R)):
+            raise InputError(
+                f"{len(draws_R)} resamples of seed {self.seed} cannot be compared with "
+                f"{len(other_R)} of seed {other.seed}: draw both alike"
+            )
+        difference_R = draws_R - other_R
+        difference_R = difference_R[np.isfinite(difference_R)]
+        if self.units == 1 or not len(difference_R):
+            return Difference(value - other_value, *_UNKNOWN, np.nan)
+        low, high = np.quantile(difference_R, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        tail = 1 + min((difference_R <= 0).sum(), (difference_R >= 0).sum())
+        p_value = min(1.0, 2 * float(tail) / (len(difference_R) + 1))
+        return Difference(value - other_value, low, high, p_value)
+
+    def _get(self, metric: str) -> tuple[float, Array]:
+        if metric not in self.values:
+            raise InputError(
+                f"metric {metric!r} is not one of those resampled: {', '.join(self.values)}"
+            )
+        return self.values[metric], self.draws[metric]
+
+
+def resample(
+    predictions: Sequence[Predictions],
+    metrics: Sequence[str] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Resampled:
+    """Score many resamples of the test set.
+
+    Args:
+        predictions: Of one encoder, one for each seed, all of the same test samples.
+        metrics: Which scores; all there are for the task if not given.
+        resamples: How many to draw.
+        seed: Of the drawing.
+
+    Raises:
+        InputError: If there are no predictions, they are not of the same samples, or a metric is
+            unknown.
+    """
+    if not predictions:
+        raise InputError("there are no predictions: expected one for each seed")
+    _check_same(predictions)
+    first = predictions[0]
+    scorers = [Scorer(one, metrics) for one in predictions]
+    whole = _score_seeds(scorers, np.ones((1, len(first.ids))))
+    unit_N = number_units(len(first.ids), first.groups)
+    parts = [_score_seeds(scorers, weights) for weights in draw_samples(unit_N, resamples, seed)]
+    share_SR = draw_seeds(len(scorers), resamples, seed).T
+    draws = {
+        name: (share_SR * np.concatenate([part[name] for part in parts], axis=1)).sum(0)
+        for name in whole
+    }
+    values = {name: float(value_SR.mean()) for name, value_SR in whole.items()}
+    return Resampled(first.task, first.ids, first.groups, values, draws, seed)
+
+
 def intervals(
     predictions: Sequence[Predictions],
     metrics: Sequence[str] | None = None,
@@ -70,27 +192,9 @@ def intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Intervals of several scores from the same resamples.
-
-    Args:
-        predictions: Of one encoder, one for each seed, all of the same test samples.
-        metrics: Which scores; all there are for the task if not given.
-        resamples: How many to draw.
-        level: Share of the resampled scores between the limits.
-        seed: Of the drawing.
-
-    Raises:
-        InputError: If there are no predictions, they are not of the same samples, or a metric is
-            unknown.
-    """
-    _check([predictions])
-    unit_N, unit = _units(predictions[0])
-    units = int(unit_N.max()) + 1
-    result = {}
-    for name, (value, draws_R) in _bootstrap([predictions], metrics, resamples, seed)[0].items():
-        low, high = _limits(draws_R, level) if units > 1 else (np.nan, np.nan)
-        result[name] = Interval(value, low, high, resamples, unit, units)
-    return result
+    """Intervals of several scores from the same resamples, see `resample`."""
+    resampled = resample(predictions, metrics, resamples=resamples, seed=seed)
+    return {name: resampled.interval(name, level) for name in resampled.values}
 
 
 def interval(
@@ -101,7 +205,7 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The interval of one score, see `intervals`."""
+    """The interval of one score, see `resample`."""
     return intervals(predictions, [metric], resamples=resamples, level=level, seed=seed)[metric]
 
 
@@ -114,70 +218,15 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """The difference of two encoders, both scored on the same drawn samples.
-
-    The p-value is twice the smaller share of resampled differences at or beyond zero, counting the
-    observed one (Davison and Hinkley 1997, section 4.2). Where both have as many seeds, seeds are
-    drawn in pairs too, because a seed also picks the few labels that both are given.
-
-    Args:
-        first: Predictions of one encoder, one for each seed, all of the same samples.
-        second: Those of the other.
-        metric: Which score.
-        resamples: How many to draw.
-        level: Share of the resampled differences between the limits.
-        seed: Of the drawing.
-
-    Raises:
-        InputError: As for `intervals`.
-    """
-    _check([first, second])
-    unit_N, _ = _units(first[0])
-    (value, draws_R), (other, other_R) = (
-        scores[metric] for scores in _bootstrap([first, second], [metric], resamples, seed)
+    """The difference of one encoder's score to another's, see `Resampled.compare`."""
+    resampled, other = (
+        resample(predictions, [metric], resamples=resamples, seed=seed)
+        for predictions in (first, second)
     )
-    if unit_N.max() == 0:
-        return Difference(value - other, np.nan, np.nan, np.nan)
-    difference_R = draws_R - other_R
-    difference_R = difference_R[np.isfinite(difference_R)]
-    low, high = _limits(difference_R, level)
-    tail = 1 + min((difference_R <= 0).sum(), (difference_R >= 0).sum())
-    return Difference(value - other, low, high, min(1.0, 2 * float(tail) / (len(difference_R) + 1)))
+    return resampled.compare(other, metric, level)
 
 
-def _bootstrap(
-    encoders: Sequence[Sequence[Predictions]],
-    metrics: Sequence[str] | None,
-    resamples: int,
-    seed: int,
-) -> list[dict[str, tuple[float, Array]]]:
-    """For each encoder and metric, its score and its resampled scores, (R,)."""
-    # Samples and seeds have generators of their own: neither depends on how many of the other.
-    for_samples, for_seeds = np.random.default_rng(seed).spawn(2)
-    scorers = [[Scorer(one, metrics) for one in seeds] for seeds in encoders]
-    unit_N, _ = _units(encoders[0][0])
-    whole = [_score_seeds(group, np.ones((1, len(unit_N)))) for group in scorers]
-    parts: list[list[dict[str, Array]]] = [[] for _ in scorers]
-    for weights_RN in _draw_weights(unit_N, resamples, for_samples):
-        for kept, group in zip(parts, scorers, strict=True):
-            kept.append(_score_seeds(group, weights_RN))
-    shares = {
-        count: _draw(count, resamples, for_seeds) / max(count - 1, 1)
-        for count in sorted({len(group) for group in scorers})
-    }
-    results = []
-    for group, first, kept in zip(scorers, whole, parts, strict=True):
-        share_RS = shares[len(group)]
-        results.append(
-            {
-                name: (
-                    float(value_SR.mean()),
-                    (share_RS.T * np.concatenate([part[name] for part in kept], axis=1)).sum(0),
-                )
-                for name, value_SR in first.items()
-            }
-        )
-    return results
+_UNKNOWN = (np.nan, np.nan)
 
 
 def _score_seeds(scorers: Sequence[Scorer], weights_RN: Array) -> dict[str, Array]:
@@ -186,47 +235,22 @@ def _score_seeds(scorers: Sequence[Scorer], weights_RN: Array) -> dict[str, Arra
     return {name: np.stack([one[name] for one in scores]) for name in scores[0]}
 
 
-def _draw_weights(
-    unit_N: NDArray[np.int64], resamples: int, generator: np.random.Generator
-) -> Iterator[Array]:
-    """Blocks of rows that say how often each sample was drawn."""
-    units = int(unit_N.max()) + 1
-    size = max(1, _BLOCK // len(unit_N))
-    for start in range(0, resamples, size):
-        yield _draw(units, min(size, resamples - start), generator)[:, unit_N]
-
-
-def _draw(units: int, resamples: int, generator: np.random.Generator) -> Array:
-    """How often each of the units comes in n - 1 draws, (R, U)."""
-    drawn_RU = generator.integers(units, size=(resamples, max(units - 1, 1)))
-    drawn_RU += units * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn_RU.ravel(), minlength=resamples * units)
-    return counts.reshape(resamples, units).astype(np.float64)
-
-
-def _units(predictions: Predictions) -> tuple[NDArray[np.int64], str]:
-    """The number of each sample's unit, (N,), and what the units are."""
-    if predictions.groups is None:
-        return np.arange(len(predictions.ids)), "samples"
-    _, unit_N = np.unique(predictions.groups, return_inverse=True)
-    return unit_N, "groups"
-
-
-def _limits(draws_R: Array, level: float) -> tuple[float, float]:
-    """Percentiles of the resamples in which the score is defined."""
+def _corrected_limits(value: float, draws_R: Array, level: float) -> tuple[float, float]:
+    """Bias-corrected percentiles of the resamples in which the score is defined."""
     defined_R = draws_R[np.isfinite(draws_R)]
-    if not len(defined_R):
-        return np.nan, np.nan
-    low, high = np.quantile(defined_R, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if not len(defined_R) or not np.isfinite(value):
+        return _UNKNOWN
+    below = ((defined_R < value).mean() + (defined_R <= value).mean()) / 2
+    least = 0.5 / len(defined_R)
+    bias = norm.ppf(np.clip(below, least, 1 - least))
+    tails = norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined_R, norm.cdf(2 * bias + tails)).tolist()
+    return low, high
 
 
-def _check(encoders: Sequence[Sequence[Predictions]]) -> None:
-    if not all(encoders):
-        raise InputError("there are no predictions: expected one for each seed")
-    everything = [predictions for seeds in encoders for predictions in seeds]
-    first = everything[0]
-    for other in everything[1:]:
+def _check_same(given: Sequence[Predictions] | Sequence[Resampled]) -> None:
+    first = given[0]
+    for other in given[1:]:
         if other.task != first.task:
             raise InputError(f"predictions are of two tasks: {first.task} and {other.task}")
         if other.ids != first.ids or other.groups != first.groups:

@@ -100,8 +100,8 @@ class ScenePredictions(Predictions):
             InputError: If shapes do not fit each other and the task, a prediction is not finite or
                 not a probability, or a target is not a class.
         """
-        prediction_NK = np.asarray(prediction_NK, np.float32)
-        target = np.asarray(target)
+        prediction_NK = np.array(prediction_NK, np.float32)
+        target = np.array(target)
         wide = task.multi_label or task.kind == "regression"
         shape = (len(ids), len(task.classes))
         if prediction_NK.shape != shape:
@@ -226,8 +226,8 @@ class PredictionsBuilder:
             InputError: If shapes do not fit each other and the task, a prediction is not finite or
                 not a probability, or a number in the mask is not a class.
         """
-        prediction_BKHW = torch.as_tensor(prediction_BKHW).detach().float()
-        mask = torch.as_tensor(mask, device=prediction_BKHW.device)
+        prediction_BKHW = _to_tensor(prediction_BKHW).float()
+        mask = _to_tensor(mask).to(prediction_BKHW.device)
         is_regression = self.task.kind == "regression"
         if is_regression and mask.ndim == 3:
             mask = mask[:, None]
@@ -283,6 +283,12 @@ def _sum_values(value_BKHW: Tensor, target_BKHW: Tensor) -> dict[str, NDArray[An
     _check_finite(value_BKHW)
     prediction, target = (x.flatten(2).cpu().numpy() for x in (value_BKHW, target_BKHW))
     return {"errors_NK5": error_sums(prediction, target)}
+
+
+def _to_tensor(values: ArrayLike | Tensor) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    return torch.from_numpy(np.require(values, requirements="W"))  # files may be mapped read-only
 
 
 def _check_finite(prediction: Tensor) -> None:

@@ -69,6 +69,16 @@ def test_groups_follow_their_samples():
     assert two_chips().groups == ("south", "north")
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_may_be_read_only():
+    prediction, mask = np.full((1, 2, 3, 3), 0.5), np.zeros((1, 3, 3), np.uint8)
+    for values in (prediction, mask):
+        values.flags.writeable = False
+    builder = PredictionsBuilder(PIXELS)
+    builder.update(prediction, mask, ["x"])
+    assert score(builder.build())["accuracy"] == 1
+
+
 def test_unlabelled_chips_count_nothing():
     builder = PredictionsBuilder(PIXELS)
     builder.update(torch.full((1, 2, 3, 3), 0.5), torch.full((1, 3, 3), 255), ["x"])

@@ -86,6 +86,7 @@ def assert_agrees(predictions, expected):
             assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
 @pytest.mark.parametrize("occurring", [4, 3])
 def test_scenes_are_scored_as_by_torchmetrics(occurring):
     predictions = scenes(np.random.default_rng(0), occurring=occurring)
