@@ -85,6 +85,8 @@ def test_scenes_are_learned_and_the_run_folder_is_complete(make_config):
     assert re.fullmatch("[0-9a-f]{64}", training["data"]["split_hash"])
     assert training["data"]["licence"] == "CC0-1.0"
     assert training["seconds"] > 0
+    assert training["energy_kwh"] > 0
+    assert training["energy_method"].startswith("codecarbon")
     assert training["epochs"] == 6
     assert list((run.path / "logs").rglob("metrics.csv"))
     assert list((run.path / "logs").rglob("events.out.tfevents.*"))
@@ -147,6 +149,22 @@ def test_finished_run_is_left_alone_and_another_is_refused(make_config, capsys):
     with pytest.raises(InputError, match=r"another run: seed \(was 0, is 1\)"):
         train_specialist(replace(config, seed=1))
     assert run.weights.stat().st_mtime_ns == before
+
+
+def test_energy_of_an_interrupted_run_is_kept(make_config):
+    config = make_config(epochs=2)
+    run = train_specialist(config)
+    whole = run.read_json("training.json")["energy_kwh"]
+    # As if the process had been killed between the last epoch and the scores.
+    for name in ("metrics.json", "training.json"):
+        (run.path / name).unlink()
+    resumed = train_specialist(config).read_json("training.json")["energy_kwh"]
+    assert 0 < resumed <= whole
+
+
+def test_energy_is_left_out_if_not_wanted(make_config):
+    training = train_specialist(make_config(energy=False)).read_json("training.json")
+    assert not [name for name in training if "energy" in name]
 
 
 def test_class_without_training_samples_is_named(make_config, toy_data):
