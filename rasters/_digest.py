@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from rasters._files import expand_sources
+from rasters._packed import find_packed
 from rasters._samples import Mask, Sample
 
 
@@ -44,6 +45,9 @@ class SampleDigests:
         return hashlib.sha256(f"{mask.dtype} {mask.shape}".encode() + mask.tobytes()).hexdigest()
 
     def _of_file(self, path: Path) -> str:
+        packed = find_packed(path)
+        if packed is not None:
+            return hashlib.sha256(packed.read()).hexdigest()
         if path not in self._files:
             with path.open("rb") as file:
                 self._files[path] = hashlib.file_digest(file, "sha256").hexdigest()

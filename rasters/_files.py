@@ -9,6 +9,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from rasters._packed import find_packed
 from sensors.errors import InputError
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".png", ".jpg", ".jpeg")
@@ -36,6 +37,8 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 def expand_sources(sources: Sources) -> list[list[Path]]:
     """One list of files for every source: a folder gives its images, a file itself.
 
+    A path may lead into a tortilla, see `rasters._packed`.
+
     Raises:
         InputError: If there is no such file, or a folder holds no image.
     """
@@ -46,11 +49,15 @@ def expand_sources(sources: Sources) -> list[list[Path]]:
 
 
 def _expand(source: Path) -> list[Path]:
-    if not source.is_dir():
-        if not source.exists():
-            raise InputError(f"{source}: no such file or folder")
+    packed = find_packed(source)
+    if packed is not None and packed.is_folder:
+        files = [source / name for name, item in packed.items().items() if item.is_image]
+    elif packed is not None or source.is_file():
         return [source]
-    files = list_images(source) or list_images(source, recursive=True)
+    elif source.is_dir():
+        files = list_images(source) or list_images(source, recursive=True)
+    else:
+        raise InputError(f"{source}: no such file or folder")
     if not files:
         raise InputError(f"{source}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")
     # A whole Sentinel-2 product has masks elsewhere whose names end in a band's name too.
@@ -88,5 +95,6 @@ def open_dataset(path: Path) -> DatasetReader:
     Raises:
         InputError: If it is not a raster.
     """
+    packed = find_packed(path)
     with reading(path):
-        return rasterio.open(path)
+        return rasterio.open(path if packed is None else packed.gdal_name)

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from rasters import ChipDataset
 from rasters.chips import Task
+from rasters.geobench import geobench_chips
 from rasters.torchgeo import open_torchgeo, torchgeo_chips
 from sensors import InputError
 from specialists.data_config import ChipsConfig, DataConfig
@@ -78,6 +79,22 @@ def _read_records(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     )
 
 
+def _read_geobench(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    return geobench_chips(
+        needed(files.images, "images", config),
+        split=files.split,
+        mask_item=files.masks,
+        label_column=config.label_column,
+        group_column=config.group_column,
+        classes=config.classes,
+        label_map=config.label_map,
+        task=cast("Task", config.task),
+        multi_label=config.multi_label,
+        tile=config.tile,
+        **reading_options(config),
+    )
+
+
 def _read_torchgeo(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     chosen = config.torchgeo
     if chosen.name is None:
@@ -141,6 +158,7 @@ _READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
     "table": _read_table,
     "records": _read_records,
     "torchgeo": _read_torchgeo,
+    "geobench": _read_geobench,
 }
 _TASKS = {
     "folders": ("scene-classification",),
@@ -148,4 +166,5 @@ _TASKS = {
     "table": ("scene-classification", "regression"),
     "records": ("scene-classification", "regression"),
     "torchgeo": ("scene-classification", "semantic-segmentation", "regression"),
+    "geobench": ("scene-classification", "semantic-segmentation", "regression"),
 }

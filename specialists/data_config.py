@@ -13,9 +13,10 @@ class ChipsConfig:
     Args:
         folder: `folders`: one sub-folder a class. `records`: one a chip.
         images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
-            the images' own files hold them.
+            the images' own files hold them. `geobench`: a `.tortilla` file or a pattern, and the
+            name of the item that is the mask, if there is one.
         table: `table`: a CSV file.
-        split: `torchgeo`: what the data set calls the split.
+        split: `torchgeo` and `geobench`: what the data set calls the split.
     """
 
     folder: str | None = None
@@ -51,7 +52,7 @@ class DataConfig:
         name, title, licence, source: What the card of a specialist will say of it.
         root: Folder of data sets, for use in the paths below.
         kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file), `records`
-            (a folder a chip, with a JSON record) or `torchgeo`.
+            (a folder a chip, with a JSON record), `torchgeo` or `geobench` (version 2).
         task: As in `SpecialistSpec`.
         train, selection, test: Files of each split; without, a split is cut from `train` as
             `split` says.
@@ -64,7 +65,8 @@ class DataConfig:
         label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
         torchgeo: For kind `torchgeo`.
         multi_label, image_column, label_column, group_column: For tables, see
-            `rasters.ChipDataset.from_table`; for records the latter two are keys.
+            `rasters.ChipDataset.from_table`. The latter two are keys for records, columns of the
+            index for `geobench`.
         record: Name of the JSON file in each chip's folder.
         chip_size: Crop or pad every chip to this edge, in pixels.
         cache: Keep chips in memory once they were read.

@@ -1,12 +1,16 @@
 """Fixtures shared by all tests."""
 
+import io
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import rasterio
+from pyarrow.parquet import write_table
 from rasterio.errors import NotGeoreferencedWarning
 
 
@@ -68,3 +72,22 @@ def _write(path: Path, values_CHW: np.ndarray, driver: str) -> None:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, "w", driver=driver, **size) as dataset:
             dataset.write(values_CHW)
+
+
+@pytest.fixture(scope="session")
+def pack_tortilla() -> Callable[..., bytes]:
+    """Bytes of a tortilla of items `(id, format, bytes, further columns)`."""
+
+    def make(items, magic=b"#y") -> bytes:
+        body, rows, start = b"", [], 200  # the header, padded
+        for name, kind, content, columns in items:
+            place = {"tortilla:offset": start + len(body), "tortilla:length": len(content)}
+            rows.append({"tortilla:id": name, "tortilla:file_format": kind} | place | columns)
+            body += content
+        footer = io.BytesIO()
+        write_table(pyarrow.Table.from_pylist(rows), footer)
+        numbers = [start + len(body), footer.tell()]
+        header = magic + b"".join(number.to_bytes(8, "little") for number in numbers)
+        return header.ljust(start, b"\0") + body + footer.getvalue()
+
+    return make

@@ -1,5 +1,7 @@
 """Kinds of data that are not files of our own layout, from a configuration."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -53,3 +55,29 @@ def test_splits_of_a_torchgeo_data_set(eurosat):
 def test_a_torchgeo_data_set_needs_a_name():
     with pytest.raises(InputError, match=r"data\.torchgeo\.name"):
         load_splits(compose_config(["data=torchgeo", "data.sensor=naip"]).data)
+
+
+def test_bigearthnet_in_a_tortilla_is_bigearthnet_in_folders(shared_data, tmp_path, pack_tortilla):
+    """Real chips, packed as GEO-Bench-2 packs them."""
+    split_of = {"train": "train", "validation": "test"}
+    items = []
+    for folder in sorted((shared_data / "bigearthnet_v2").glob("*/*")):
+        files = [(name, folder / f"{name}.tif") for name in ("s1", "s2")]
+        if files[0][1].is_file():
+            content = pack_tortilla(
+                [(name, "GTiff", file.read_bytes(), {}) for name, file in files]
+            )
+            labels = json.loads((folder / "meta.json").read_text())["labels"]
+            columns = {"tortilla:data_split": split_of[folder.parent.name], "labels": labels}
+            items.append((folder.name, "TORTILLA", content, columns))
+    items[0][3]["tortilla:data_split"] = "validation"
+    (tmp_path / "geobench_benv2.tortilla").write_bytes(pack_tortilla(items))
+    packed = load_splits(compose_config(["data=geobench_benv2", f"data.root={tmp_path}"]).data)
+    folders = load_splits(compose_config(["data=bigearthnet_s2", f"data.root={shared_data}"]).data)
+    assert packed.chips["train"].classes == folders.chips["train"].classes
+    assert packed.chips["train"].bands == folders.chips["train"].bands
+    assert len(packed.chips["test"]) == 4
+    same = dict(zip(folders.chips["test"].ids, folders.chips["test"], strict=True))
+    for id_, chip in zip(packed.chips["test"].ids, packed.chips["test"], strict=True):
+        expected = same[id_.split("/")[1]]
+        assert all(chip[key].equal(expected[key]) for key in ("image", "valid", "label"))
