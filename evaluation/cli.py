@@ -37,7 +37,7 @@ def main() -> None:
 
 def _report(words: Sequence[str]) -> None:
     """Write the page of a folder of results."""
-    from evaluation.report import write_report
+    from evaluation.report.page import write_report
 
     unknown = [word for word in words if not word.startswith("out=")]
     if unknown:

@@ -18,7 +18,7 @@ from evaluation.features import Features, Rows
 from rasters import block_split, hash_split
 from sensors import InputError
 
-DEAL_SEED = 0
+DEAL_SEED = 1
 """Another split is the same for every seed: test chips must be, for intervals and comparisons."""
 
 
