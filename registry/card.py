@@ -30,7 +30,7 @@ class SpecialistCard:
         license: SPDX identifier of the weights' licence, or `other`.
         description: What it is good for, in a sentence; by default what its spec says.
         training: What the training run recorded: data with licence, counts and the hash of the
-            split; seed, time, machine and versions; the pretrained file it began from.
+            split; seed, time, electricity, machine and versions; the pretrained file it began from.
         metrics: `selection` and `test` scores, and the `floors` on the same splits.
         parents: Models it was made from: `name@version`, or `sha256:` and the hash of a file.
 

@@ -83,6 +83,8 @@ TRAINING = {
     "command": "train-specialist experiment=eurosat",
     "started": "2026-01-01T00:00:00Z",
     "seconds": 12.5,
+    "energy_kwh": 0.0003,
+    "energy_method": "codecarbon: memory estimated",
     "machine": {"cpu": "any"},
     "versions": {"torch": "2.15.0"},
     "pretrained": None,

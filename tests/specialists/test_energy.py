@@ -29,14 +29,15 @@ def empty_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def network(monkeypatch):
-    """Addresses that were asked for; none is reached."""
+    """Whatever host or address is asked for; none is reached."""
     asked = []
 
-    def refuse(_, address):
-        asked.append(address)
+    def refuse(*arguments, **_):
+        asked.append(arguments)
         raise OSError("no network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     return asked
 
 
