@@ -5,7 +5,7 @@ Shape suffixes: B batch, C bands, N samples, K classes or targets, H height, W w
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from evaluation.probes import serves as serves_task
 from evaluation.tasks import Task
 from rasters import ChipDataset
 from sensors import Band, Channel, InputError, MissingBandsError
+
+Probe = FittedProbe | Majority
 
 MIN_GROUPS = 10
 """Test groups below which an interval is drawn from samples: of few groups it would say nothing."""
@@ -174,6 +176,7 @@ def evaluate_cell(
     parts: Mapping[str, Features],
     *,
     seed: int,
+    fitted: MutableMapping[str, Probe],
     examples: int = 0,
 ) -> Outcome:
     """Fit the protocol's probe and say what it predicts of every test sample.
@@ -183,6 +186,8 @@ def evaluate_cell(
         protocol: The protocol.
         parts: `subject.own_features()`.
         seed: Of the label subset and the probe.
+        fitted: Probes of this subject by what decides them: protocols that differ in their test
+            images alone share one.
         examples: Number of test chips whose predicted maps are kept.
 
     Raises:
@@ -195,13 +200,10 @@ def evaluate_cell(
     if protocol.label_fraction < 1:
         train = train.take(few_labels(train.targets, protocol.label_fraction, seed))
         selection = selection.take(few_labels(selection.targets, protocol.label_fraction, seed))
-    probe: FittedProbe | Majority
-    if subject.encoder.kind == "majority":
-        probe = Majority(data.task, train.targets)
-    else:
-        probe = fit_probe(
-            protocol.probe, data.task, train, selection, seed=seed, device=subject.extraction.device
-        )
+    key = _probe_key(protocol, seed)
+    if key not in fitted:
+        fitted[key] = _fit(subject, protocol, train, selection, seed)
+    probe = fitted[key]
     shown = _most_varied(test, examples) if data.task.kind == "semantic-segmentation" else []
     predictions, maps = _predict(probe, data.task, test, shown)
     gate = None
@@ -209,6 +211,23 @@ def evaluate_cell(
         gate = {member: float(weight_N.mean()) for member, weight_N in test.gate.items()}
     counts = {"train": len(train.ids), "selection": len(selection.ids), "test": len(test.ids)}
     return Outcome(predictions, probe.hyperparameters, counts, maps, gate)
+
+
+def _probe_key(protocol: ProtocolConfig, seed: int) -> str:
+    names = ("probe", "label_fraction", "split", "block_size")
+    plain = to_plain(protocol)
+    return json.dumps([seed, *(plain[name] for name in names)], sort_keys=True)
+
+
+def _fit(
+    subject: Subject, protocol: ProtocolConfig, train: Features, selection: Features, seed: int
+) -> Probe:
+    task = subject.data.task
+    if subject.encoder.kind == "majority":
+        return Majority(task, train.targets)
+    return fit_probe(
+        protocol.probe, task, train, selection, seed=seed, device=subject.extraction.device
+    )
 
 
 def dropped_bands(protocol: ProtocolConfig, bands: tuple[Channel, ...]) -> tuple[str, ...]:
@@ -252,7 +271,7 @@ def translate(targets: NDArray[Any], other: Task, own: Task) -> NDArray[Any]:
 
 
 def _predict(
-    probe: FittedProbe | Majority, task: Task, test: Features, shown: list[int]
+    probe: Probe, task: Task, test: Features, shown: list[int]
 ) -> tuple[Predictions, dict[str, NDArray[np.uint8]]]:
     groups = test.groups
     if groups is not None and len(set(groups)) < MIN_GROUPS:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evaluation.cells import Extraction, Subject, depends_on_seed, evaluate_cell, serves
+from evaluation.cells import Extraction, Probe, Subject, depends_on_seed, evaluate_cell, serves
 from evaluation.config import EvaluateConfig, ProtocolConfig, load_data_config, load_protocol
 from evaluation.dataset import EvaluationData, load_data
 from evaluation.efficiency import measure_efficiency
@@ -162,6 +162,7 @@ class _Run:
                 protocol,
                 parts.read(),
                 seed=seed,
+                fitted=parts.fitted,
                 examples=config.examples if seed == first else 0,
             )
         except InputError as error:
@@ -231,10 +232,11 @@ class _Run:
 
 
 class _Parts:
-    """The features of a subject, extracted when the first cell asks for them."""
+    """The features of a subject, extracted when the first cell asks for them, and its probes."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+        self.fitted: dict[str, Probe] = {}
         self._parts: dict[str, Features] | None = None
 
     def read(self) -> dict[str, Features]:
