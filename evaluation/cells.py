@@ -170,6 +170,16 @@ def depends_on_seed(protocol: ProtocolConfig) -> bool:
     return protocol.label_fraction < 1 or protocol.probe.kind.startswith("pixel-")
 
 
+def is_plain(protocol: ProtocolConfig) -> bool:
+    """Whether a protocol tests on the data set's own test images, as they are, with all labels."""
+    return (
+        protocol.split == "own"
+        and protocol.label_fraction == 1
+        and protocol.test_data is protocol.test_sensor is protocol.drop_wavelengths is None
+        and not protocol.drop_bands
+    )
+
+
 def evaluate_cell(
     subject: Subject,
     protocol: ProtocolConfig,

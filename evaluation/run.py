@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evaluation.cells import Extraction, Probe, Subject, depends_on_seed, evaluate_cell, serves
+from evaluation.cells import (
+    Extraction,
+    Probe,
+    Subject,
+    depends_on_seed,
+    evaluate_cell,
+    is_plain,
+    serves,
+)
 from evaluation.config import EvaluateConfig, ProtocolConfig, load_data_config, load_protocol
 from evaluation.dataset import EvaluationData, load_data
 from evaluation.efficiency import measure_efficiency
@@ -163,7 +171,7 @@ class _Run:
                 parts.read(),
                 seed=seed,
                 fitted=parts.fitted,
-                examples=config.examples if seed == first else 0,
+                examples=config.examples if seed == first and is_plain(protocol) else 0,
             )
         except InputError as error:
             return cell.write_empty(str(error), command=command)
