@@ -6,9 +6,9 @@ drawn as well, crossed with the samples (Owen 2007, "The pigeonhole bootstrap").
 
 Limits of a score are percentiles of the resampled scores, corrected for their bias (Efron and
 Tibshirani 1993, section 14.3, without acceleration). Plain percentiles lie too high for average
-precision and calibration error, which grow with the copies in a resample. The calibration error of
-a well-calibrated encoder stays an exception: noise alone keeps it above zero, so that its limits
-say how it was measured, not how far from zero it is.
+precision and calibration error, which grow with the copies in a resample. No resampling mends what
+a small test set does to the score itself: the average precision of a label with a handful of
+samples is too high, and noise keeps the calibration error of a well-calibrated encoder above zero.
 
 Shape suffixes: S seeds, R resamples.
 """

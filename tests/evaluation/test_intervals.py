@@ -26,12 +26,12 @@ def predictions_of(right, groups=None):
     return ScenePredictions.of(TASK, names, np.eye(2)[said] * 0.8 + 0.1, target, groups)
 
 
-def coverage(sample, truth, trials, metric="accuracy", seed=0):
-    """Share of the trials in which the interval holds the true score."""
-    draw = np.random.default_rng(seed)
+def coverage(sample, truth, trials):
+    """Share of the trials in which the interval holds the true accuracy."""
+    draw = np.random.default_rng(0)
     held = 0
     for trial in range(trials):
-        found = interval(sample(draw), metric, resamples=400, seed=trial)
+        found = interval(sample(draw), "accuracy", resamples=400, seed=trial)
         held += found.low <= truth <= found.high
     return held / trials
 
@@ -67,22 +67,27 @@ def test_intervals_over_seeds_cover():
 
 
 def labelled(draw, count):
-    """Scenes with any of four labels, told with some confidence."""
-    target = draw.random((count, 4)) < (0.1, 0.2, 0.3, 0.5)
+    """Scenes with any of six rare labels."""
+    target = draw.random((count, 6)) < np.linspace(0.05, 0.1, 6)
     evidence = draw.normal(1.2 * target, 1)
-    task = Task("scene-classification", "abcd", multi_label=True)
+    task = Task("scene-classification", "abcdef", multi_label=True)
     names = [str(number) for number in range(count)]
-    return ScenePredictions.of(task, names, 1 / (1 + np.exp(0.5 - 2 * evidence)), target)
+    return ScenePredictions.of(task, names, 1 / (1 + np.exp(0.5 - evidence)), target)
 
 
 @pytest.mark.slow
-def test_intervals_cover_scores_that_grow_with_copies():
-    truth = score(labelled(np.random.default_rng(1), 200_000))
-    for metric in ("map", "ece"):
-        covered = coverage(
-            lambda draw: [labelled(draw, 300)], truth[metric].item(), 500, metric=metric
-        )
-        assert 0.92 <= covered <= 0.98
+def test_limits_cover_a_score_that_grows_with_copies_where_plain_percentiles_do_not():
+    truth = score(labelled(np.random.default_rng(1), 200_000))["map"].item()
+    draw = np.random.default_rng(0)
+    covered = plainly = 0
+    for trial in range(300):
+        resampled = resample([labelled(draw, 200)], ["map"], resamples=400, seed=trial)
+        found = resampled.interval("map")
+        low, high = np.quantile(resampled.draws["map"], [0.025, 0.975])
+        covered += found.low <= truth <= found.high
+        plainly += low <= truth <= high
+    assert covered / 300 >= 0.88
+    assert plainly / 300 < 0.8
 
 
 def test_the_value_is_the_mean_over_seeds():
@@ -94,6 +99,14 @@ def test_the_value_is_the_mean_over_seeds():
     assert (found.unit, found.units, found.resamples) == ("samples", 100, 1000)
     alone = interval(seeds[:1], "accuracy")
     assert found.high - found.low > alone.high - alone.low
+
+
+def test_the_spread_of_few_groups_is_not_too_small():
+    share = np.array([0.2, 0.4, 0.5, 0.9])
+    groups = np.repeat(list("abcd"), 20)
+    one = predictions_of(np.tile(np.arange(20), 4) < np.repeat(20 * share, 20), groups)
+    spread = resample([one], ["accuracy"], resamples=20_000).draws["accuracy"].var()
+    assert spread == pytest.approx(share.var(ddof=1) / 4, rel=0.05)
 
 
 def test_one_group_says_nothing_about_others():
