@@ -172,12 +172,13 @@ def depends_on_seed(protocol: ProtocolConfig) -> bool:
 
 def is_plain(protocol: ProtocolConfig) -> bool:
     """Whether a protocol tests on the data set's own test images, as they are, with all labels."""
-    return (
-        protocol.split == "own"
-        and protocol.label_fraction == 1
-        and protocol.test_data is protocol.test_sensor is protocol.drop_wavelengths is None
-        and not protocol.drop_bands
+    changes = (
+        protocol.drop_bands,
+        protocol.drop_wavelengths,
+        protocol.test_sensor,
+        protocol.test_data,
     )
+    return protocol.split == "own" and protocol.label_fraction == 1 and not any(changes)
 
 
 def evaluate_cell(
