@@ -1,6 +1,7 @@
 """Every experiment composes to a checked configuration, and finds its chips where there is data."""
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 import yaml
@@ -43,6 +44,16 @@ def test_experiment_finds_its_chips(name, shared_data):
         item = part[0]
         assert item["image"].shape[0] == len(part.bands)
         assert item["valid"].any()
+
+
+def test_every_data_set_is_in_the_documentation():
+    table = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for entry in (resources.files("configs") / "data").iterdir():
+        if entry.name.endswith(".yaml"):
+            config = compose_config([f"data={entry.name.removesuffix('.yaml')}"]).data
+            row = next((line for line in table.splitlines() if f"`{config.name}`" in line), "")
+            assert row.startswith("|"), f"{config.name} has no row"
+            assert row.rstrip(" |").endswith(f"| {config.licence}")
 
 
 def test_experiments_hold_only_what_differs():
