@@ -6,8 +6,8 @@ from typing import Any
 from evaluation.report._panels import data_title
 from evaluation.report._results import Results, known
 from evaluation.report._tables import Cell, Table
-from evaluation.report._words import MISSING, compact, full, listed, metric_title
-from evaluation.report.charts import Axis, Mark, frontier, linear_axis, log_axis, mark
+from evaluation.report._words import MISSING, compact, interval, listed, metric_title, number
+from evaluation.report.charts import Axis, Mark, frontier, linear_axis, log_axis, mark, steps
 
 MEASURES = {
     "parameters": ("Parameters", ""),
@@ -26,15 +26,16 @@ _COSTS = ("macs", "parameters", "latency_ms", "energy_wh_per_1000_images")
 
 @dataclass(frozen=True)
 class Spot:
-    """One encoder in a scatter: number, place in percent, cost and quality in words."""
+    """One encoder in a scatter: rank, place in percent, cost and quality in words."""
 
-    number: int
+    rank: int
     name: str
     group: str
     x: float | None
     mark: Mark
     cost: str
     quality: str
+    ends: str
     is_frontier: bool
 
 
@@ -45,6 +46,7 @@ class Scatter:
     Args:
         keys: Data set and cost it is chosen by.
         caption: In a sentence.
+        titles: Of the cost and of the metric.
         x: Logarithmic axis of the cost.
         y: Axis of the metric; reversed where less is better, so that better is up.
         spots: Best first.
@@ -54,6 +56,7 @@ class Scatter:
 
     keys: dict[str, str]
     caption: str
+    titles: tuple[str, str]
     x: Axis
     y: Axis
     spots: list[Spot]
@@ -85,7 +88,7 @@ def efficiency_tables(results: Results) -> list[Table]:
 def _cell(facts: dict[str, Any], key: str) -> Cell:
     value = known(facts.get(key))
     if value is None:
-        why = (facts.get("reasons") or {}).get(key, "")
+        why = facts.get("notes", {}).get(key, "")
         return Cell(MISSING, mark="missing", why=why)
     return Cell(compact(value), value)
 
@@ -110,25 +113,20 @@ def _conditions(measured: list[dict[str, Any]]) -> str:
 def scatters(results: Results) -> list[Scatter]:
     """One scatter for every data set, by its headline protocol, and every cost."""
     found = []
-    for data in results.data:
+    for data, protocol in results.headlines.items():
         for key in _COSTS:
-            scatter = _scatter(results, data, key)
+            scatter = _scatter(results, data, protocol, key)
             if scatter is not None:
                 found.append(scatter)
     return found
 
 
-def _scatter(results: Results, data: str, key: str) -> Scatter | None:
-    protocol = results.headline(data)
-    main = protocol and results.main_scores(data, protocol)
-    if not protocol or not main:
-        return None
-    metric, scores = main
+def _scatter(results: Results, data: str, protocol: str, key: str) -> Scatter | None:
+    metric, scores = results.main_scores(data, protocol)
     costs = {
         name: cost
         for name in scores
-        if (cost := known((results.encoders[name]["efficiency"].get(data) or {}).get(key)))
-        is not None
+        if (cost := _cost(results.encoders[name], data, key)) is not None
     }
     placed = [name for name in costs if costs[name] > 0]
     if not placed:
@@ -149,13 +147,14 @@ def _scatter(results: Results, data: str, key: str) -> Scatter | None:
             x.at(costs[name]) if costs[name] > 0 else None,
             _upwards(mark(y, scores[name]), better),
             compact(costs[name]),
-            full(scores[name], metric.name),
+            number(scores[name].value, metric.name),
+            interval(scores[name], metric.name),
             name in front,
         )
         for rank, name in enumerate(ranked, 1)
     ]
     places = {spot.name: spot for spot in spots}
-    path = " ".join(f"{places[n].x:.1f},{100 - places[n].mark.at:.1f}" for n in front)
+    path = steps((x.at(costs[name]), places[name].mark.at) for name in front)
     if better < 0:
         y = Axis(y.low, y.high, tuple((round(100 - at, 2), text) for at, text in y.ticks))
     zero = [name for name in costs if costs[name] <= 0]
@@ -170,12 +169,19 @@ def _scatter(results: Results, data: str, key: str) -> Scatter | None:
         f"{heading.lower() if heading != 'MACs' else heading}"
         + (f", {unit}" if unit else "")
         + (" (axis upside down: lower is better)" if better < 0 else ""),
+        (f"{heading}{', ' * bool(unit)}{unit} (logarithmic)", metric_title(metric.name)),
         x,
         y,
         spots,
         path,
         " ".join(filter(None, notes)),
     )
+
+
+def _cost(encoder: dict[str, Any], data: str, key: str) -> float | None:
+    """A cost as measured on a data set; its size is known even where nothing was measured."""
+    measured = encoder["efficiency"].get(data) or {}
+    return known(measured.get(key, encoder["parameters"] if key == "parameters" else None))
 
 
 def _upwards(place: Mark, better: int) -> Mark:

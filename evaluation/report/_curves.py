@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from evaluation.report._panels import data_title
+from evaluation.report._panels import data_title, shown_ends
 from evaluation.report._results import Results, Score
 from evaluation.report._words import full, metric_title
-from evaluation.report.charts import Axis, Mark, linear_axis, log_axis, mark
+from evaluation.report.charts import Axis, Mark, linear_axis, mark
 
-_SPREAD = 14  # percent of the width over which the encoders at one size stand side by side
+_SPREAD = 18  # percent of the width over which the encoders at one size stand side by side
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Curve:
     @property
     def path(self) -> str:
         """The line through all points, as an SVG polyline in percent."""
-        found = (point for point in self.points if point is not None)
-        return " ".join(f"{point.x:.1f},{100 - point.mark.at:.1f}" for point in found)
+        found = (p for p in self.points if p is not None and not p.mark.off)
+        return " ".join(f"{p.x:.1f},{100 - p.mark.at:.1f}" for p in found)
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class CurveChart:
     Args:
         title: Data set.
         caption: What is shown, of which protocol.
-        sizes: Place in percent and text of each number of samples.
+        sizes: Place in percent, share of the labels and number of samples, evenly spaced.
         axis: Of the metric, upwards.
         curves: In the order of the encoders.
     """
 
     title: str
     caption: str
-    sizes: list[tuple[float, str]]
+    sizes: list[tuple[float, str, str]]
     axis: Axis
     curves: list[Curve]
 
@@ -66,8 +66,7 @@ def curve_charts(results: Results) -> list[CurveChart]:
             family = [
                 name
                 for name in results.protocols_of(data)
-                if name == base
-                or (results.base(name) == base and results.label_fraction(name) < 1)
+                if name == base or (results.base(name) == base and results.label_fraction(name) < 1)
             ]
             if len(family) > 1:
                 charts.append(_chart(results, data, base, family))
@@ -77,20 +76,19 @@ def curve_charts(results: Results) -> list[CurveChart]:
 def _chart(results: Results, data: str, base: str, family: list[str]) -> CurveChart:
     metric = results.metrics(data, base)[0]
     samples = {name: results.training_samples(data, name) or 1 for name in family}
-    family.sort(key=lambda name: samples[name])
-    size_axis = log_axis(samples.values())
+    family.sort(key=results.label_fraction)
     scores = {name: results.scores(data, name, metric) for name in family}
     encoders = [name for name in results.encoders if any(name in scores[p] for p in family)]
-    axis = linear_axis(
-        end for by_name in scores.values() for score in by_name.values() for end in score.span
-    )
+    floors = {p: results.best(scores[p], metric, floors=True) for p in family}
+    axis = linear_axis(end for p in family for end in shown_ends(results, scores[p], floors[p]))
     step = _SPREAD / max(len(encoders) - 1, 1)
+    places = {p: round((number + 0.5) * 100 / len(family), 1) for number, p in enumerate(family)}
 
     def point(encoder: str, number: int, protocol: str) -> Point | None:
         score: Score | None = scores[protocol].get(encoder)
         if score is None:
             return None
-        x = _inside(size_axis.at(samples[protocol])) + number * step - _SPREAD / 2
+        x = places[protocol] + number * step - _SPREAD / 2
         return Point(round(x, 1), mark(axis, score), full(score, metric.name))
 
     curves = [
@@ -104,18 +102,12 @@ def _chart(results: Results, data: str, base: str, family: list[str]) -> CurveCh
     ]
     title = results.protocols[base]["title"]
     sizes = [
-        (_inside(size_axis.at(samples[p])), f"{samples[p]:,} ({results.label_fraction(p):.3g})")
-        for p in family
+        (places[p], f"{100 * results.label_fraction(p):.3g} %", f"{samples[p]:,}") for p in family
     ]
     return CurveChart(
         data_title(results, data),
-        f"{metric_title(metric.name)} over labelled training samples, {title}",
+        f"{metric_title(metric.name)} by labelled training samples, {title}",
         sizes,
         axis,
         curves,
     )
-
-
-def _inside(percent: float) -> float:
-    """A place on the axis, so that the spread of the first and last size stays on the chart."""
-    return round(_SPREAD / 2 + percent * (1 - _SPREAD / 100), 1)

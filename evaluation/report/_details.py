@@ -48,9 +48,9 @@ class Confusion:
 def confusions(results: Results) -> list[Confusion]:
     """One for every data set whose cells have confusions."""
     found = []
-    for data, facts in results.data.items():
-        protocol = results.headline(data)
-        if protocol is None or len(facts["classes"]) > MAX_CLASSES:
+    for data, protocol in results.headlines.items():
+        classes = results.data[data]["classes"]
+        if len(classes) > MAX_CLASSES:
             continue
         counts = {}
         for name in results.encoders:
@@ -58,30 +58,24 @@ def confusions(results: Results) -> list[Confusion]:
             matrices = [cell["confusion"] for cell in cells if cell.get("confusion")]
             if matrices:
                 counts[name] = np.sum(matrices, axis=0).astype(int).ravel().tolist()
-        main = results.main_scores(data, protocol)
-        if counts and main is not None:
-            metric, scores = main
+        if counts:
+            metric, scores = results.main_scores(data, protocol)
             best = results.best(scores, metric, floors=False)
             shown = best if best in counts else next(iter(counts))
             title = results.protocols[protocol]["title"]
-            found.append(
-                Confusion(data_title(results, data), title, facts["classes"], shown, counts)
-            )
+            found.append(Confusion(data_title(results, data), title, classes, shown, counts))
     return found
 
 
 def class_tables(results: Results) -> list[Table]:
     """One table a data set: the first metric by class, mean over the seeds, for every encoder."""
     tables = []
-    for data, facts in results.data.items():
-        protocol = results.headline(data)
-        if protocol is None:
-            continue
+    for data, protocol in results.headlines.items():
         by_encoder: dict[str, dict[str, float]] = {}
         name_of_metric = ""
         for name in results.encoders:
-            scored = [c["per_class"] for c in results.cells_of(name, data, protocol)]
-            scored = [per_class for per_class in scored if per_class]
+            cells = results.cells_of(name, data, protocol)
+            scored = [cell["per_class"] for cell in cells if cell.get("per_class")]
             metrics = [key for key in scored[0] if key != "support"] if scored else []
             if metrics:
                 name_of_metric = metrics[0]
@@ -91,7 +85,7 @@ def class_tables(results: Results) -> list[Table]:
             caption = f"{metric_title(name_of_metric)} by class, {title}"
             rows = [
                 (name, "encoder", [_share(values.get(name)) for values in by_encoder.values()])
-                for name in facts["classes"]
+                for name in results.data[data]["classes"]
             ]
             tables.append(Table(title, caption, [(name, "") for name in by_encoder], rows))
     return tables
@@ -114,9 +108,10 @@ def _share(value: float | None) -> Cell:
 
 @dataclass(frozen=True)
 class MapExample:
-    """One chip: its image, its label, and what the encoders made of it."""
+    """One chip: its image and what that shows, its label, and what the encoders made of it."""
 
     title: str
+    shows: str
     image: str
     label: str
     predictions: list[tuple[str, str]]
@@ -132,6 +127,7 @@ def map_examples(results: Results) -> list[MapExample]:
     return [
         MapExample(
             f"{data_title(results, data)}, {results.protocols[protocol]['title']}: {chip}",
+            f"Image, {examples[0]['shows']}" if "shows" in examples[0] else "Image",
             examples[0]["image"],
             examples[0]["label"],
             [(example["encoder"], example["prediction"]) for example in examples],

@@ -15,7 +15,8 @@ class Row:
         group: How it is drawn: `encoder`, `ensemble` or `floor`.
         text: The number.
         ends: Its interval.
-        marks: Dots with whiskers; `from` is where a change starts, `to` where it ends.
+        marks: Dots with whiskers and how they are drawn: filled, `from` (where a change starts),
+            `unclear` (a difference that may be none).
         empty: Why there is no number.
     """
 

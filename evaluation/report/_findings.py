@@ -1,10 +1,10 @@
-"""What to read from the numbers, in sentences: who is best where, and where a floor is not beaten."""
+"""What to read from the numbers: who is best where, and where a floor is not beaten."""
 
 from dataclasses import dataclass
 
 from evaluation.report._panels import data_title, is_clear
 from evaluation.report._results import Metric, Results, Score, known
-from evaluation.report._words import count, full, interval, listed, metric_title, number, signed
+from evaluation.report._words import count, interval, listed, metric_title, number, signed
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Winner:
         score: Its number.
         ends: Its interval.
         floor: The best floor; empty where there is none.
-        floor_score: Its number and interval.
+        floor_score: Its number.
+        floor_ends: Its interval.
         gain: By how much the encoder is ahead of the floor; negative where the floor wins.
         gain_ends: Interval of the paired difference, where there is one.
         verdict: `ahead`, `unclear` or `floor`; empty where there is nothing to compare.
@@ -35,6 +36,7 @@ class Winner:
     ends: str
     floor: str
     floor_score: str
+    floor_ends: str
     gain: str
     gain_ends: str
     verdict: str
@@ -43,12 +45,8 @@ class Winner:
 def winners(results: Results) -> list[Winner]:
     """One entry for every data set with a number."""
     found = []
-    for data in results.data:
-        protocol = results.headline(data)
-        main = None if protocol is None else results.main_scores(data, protocol)
-        if protocol is None or main is None:
-            continue
-        metric, scores = main
+    for data, protocol in results.headlines.items():
+        metric, scores = results.main_scores(data, protocol)
         best = results.best(scores, metric, floors=False)
         floor = results.best(scores, metric, floors=True)
         gain = _gain(results, data, protocol, metric, best, floor)
@@ -62,7 +60,8 @@ def winners(results: Results) -> list[Winner]:
                 number(scores[best].value, metric.name) if best else "",
                 interval(scores[best], metric.name) if best else "",
                 floor or "",
-                full(scores[floor], metric.name) if floor else "",
+                number(scores[floor].value, metric.name) if floor else "",
+                interval(scores[floor], metric.name) if floor else "",
                 signed(gain.value, metric.name) if gain else "",
                 interval(gain, metric.name) if gain else "",
                 _verdict(gain),
@@ -132,7 +131,7 @@ def _scope(results: Results) -> str:
 def _leaders(results: Results) -> list[str]:
     """For each headline protocol of several data sets, who leads the aggregate."""
     sentences = []
-    headlines = [results.headline(data) for data in results.data]
+    headlines = list(results.headlines.values())
     for protocol in dict.fromkeys(name for name in headlines if headlines.count(name) > 1):
         rows = [
             row
@@ -141,7 +140,7 @@ def _leaders(results: Results) -> list[str]:
             and row["encoder"] not in results.floors
             and known(row["normalised_mean"]) is not None
         ]
-        if not rows or protocol is None:
+        if not rows:
             continue
         rows.sort(key=lambda row: -row["normalised_mean"])
         words = [
@@ -156,19 +155,19 @@ def _leaders(results: Results) -> list[str]:
 
 
 def _wins(table: list[Winner]) -> str:
-    names = [winner.best for winner in table if winner.best and winner.verdict != "floor"]
+    names = [w.floor if w.verdict == "floor" or not w.best else w.best for w in table]
     tally = sorted(dict.fromkeys(names), key=lambda name: -names.count(name))
-    if not tally:
-        return ""
     words = [f"{name} on {names.count(name)}" for name in tally]
-    return f"Best on its data set, of {len(table)}: {listed(words)}."
+    return f"Best of all on {count(len(table), 'data set')}: {listed(words)}." if words else ""
 
 
 def _floor_wins(table: list[Winner]) -> list[str]:
     return [
-        f"A floor wins on {winner.data}: {winner.floor} has {winner.metric} {winner.floor_score}, "
+        f"A floor wins on {winner.data}: {winner.floor} has {winner.metric} {winner.floor_score} "
+        f"[{winner.floor_ends}], "
         + (
-            f"the best encoder, {winner.best}, has {winner.score} [{winner.ends}]."
+            f"the best encoder, {winner.best}, {winner.score} [{winner.ends}]"
+            f" (difference {winner.gain} [{winner.gain_ends}])."
             if winner.best
             else "and no encoder has a number."
         )
@@ -179,8 +178,7 @@ def _floor_wins(table: list[Winner]) -> list[str]:
 
 def _not_clear(table: list[Winner]) -> str:
     names = [
-        f"{winner.data} ({winner.best} against {winner.floor}: {winner.gain} "
-        f"[{winner.gain_ends}])"
+        f"{winner.data} ({winner.best} against {winner.floor}: {winner.gain} [{winner.gain_ends}])"
         for winner in table
         if winner.verdict == "unclear"
     ]
@@ -193,38 +191,34 @@ def _not_clear(table: list[Winner]) -> str:
 
 def _all_protocols(results: Results) -> str:
     """How often a floor is best, over everything that was measured."""
-    total, lost = 0, []
+    total, lost = 0, dict.fromkeys(results.data, 0)
     for data in results.data:
         for protocol in results.protocols_of(data):
-            main = results.main_scores(data, protocol)
-            if main is None:
-                continue
-            metric, scores = main
-            best, floor = (results.best(scores, metric, floors=is_floor) for is_floor in (False, True))
+            metric, scores = results.main_scores(data, protocol)
+            best, floor = (results.best(scores, metric, floors=wanted) for wanted in (False, True))
             if best and floor:
                 total += 1
-                if metric.sign * (scores[best].value - scores[floor].value) <= 0:
-                    lost.append(f"{data_title(results, data)} ({results.protocols[protocol]['title']})")
+                lost[data] += metric.sign * (scores[best].value - scores[floor].value) <= 0
     if not total:
         return ""
-    if not lost:
-        return f"In none of {count(total, 'pair')} of data set and protocol is a floor best."
-    return (
-        f"Over all protocols, a floor is best in {len(lost)} of {count(total, 'pair')} of data set "
-        f"and protocol: {listed(lost)}."
-    )
+    pairs = f"{count(total, 'pair')} of data set and protocol"
+    words = [
+        f"{data_title(results, data)} by {times} of "
+        f"{count(len(results.protocols_of(data)), 'protocol')}"
+        for data, times in lost.items()
+        if times
+    ]
+    if not words:
+        return f"In none of {pairs} is a floor best."
+    return f"A floor is best in {sum(lost.values())} of {pairs}: {listed(words)}."
 
 
 def _below_floor(results: Results) -> str:
     """Encoders that are behind the best floor somewhere, by the headline protocols."""
     behind: dict[str, int] = {}
     tried: dict[str, int] = {}
-    for data in results.data:
-        protocol = results.headline(data)
-        main = None if protocol is None else results.main_scores(data, protocol)
-        if main is None:
-            continue
-        metric, scores = main
+    for data, protocol in results.headlines.items():
+        metric, scores = results.main_scores(data, protocol)
         floor = results.best(scores, metric, floors=True)
         if floor is None:
             continue
@@ -235,5 +229,5 @@ def _below_floor(results: Results) -> str:
     if not behind:
         return ""
     ranked = sorted(behind, key=lambda name: (-behind[name], name))
-    words = [f"{name} on {behind[name]} of {tried[name]}" for name in ranked]
-    return f"Behind the best floor: {listed(words)} data sets."
+    words = [f"{name} (on {behind[name]} of {tried[name]})" for name in ranked]
+    return f"Behind the best floor of a data set: {listed(words)}."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from evaluation.report._figures import Figure, Panel, Row
 from evaluation.report._results import Metric, Results, Score, Scores
 from evaluation.report._words import count, interval, metric_title, number, p_value, signed
-from evaluation.report.charts import Axis, linear_axis, mark
+from evaluation.report.charts import linear_axis, mark
 
 
 def score_panels(results: Results) -> list[Panel]:
@@ -54,7 +54,7 @@ def _panels(
 ) -> list[Panel]:
     panels = []
     for data in results.data:
-        headline = results.headline(data)
+        headline = results.headlines.get(data)
         order = sorted(results.protocols_of(data), key=lambda name: name != headline)
         found = [figure for name in order for figure in figures(data, name) if figure is not None]
         if found:
@@ -67,8 +67,8 @@ def _facts(results: Results, data: str) -> str:
     """Task, classes, sensor, size and split of a data set in one line."""
     facts = results.data[data]
     task = facts["task"].replace("-", " ") + (", multi-label" if facts["multi_label"] else "")
-    is_regression = facts["task"] == "regression"
-    classes = count(len(facts["classes"]), *(("target",) if is_regression else ("class", "classes")))
+    words = ("target", None) if facts["task"] == "regression" else ("class", "classes")
+    classes = count(len(facts["classes"]), *words)
     sizes = (f"{size:,} {split}" for split, size in facts["counts"].items())
     parts = (task, classes, facts["sensor"], *sizes, f"split: {facts['split']}")
     return " · ".join(part for part in parts if part)
@@ -78,17 +78,13 @@ def _ranked(scores: Scores, metric: Metric) -> list[str]:
     return sorted(scores, key=lambda name: -metric.sign * scores[name].value)
 
 
-def _axis(results: Results, metric: Metric, *shown: Scores) -> Axis:
-    """An axis for all encoders and the best floor: weaker floors may lie off its end.
+def shown_ends(results: Results, scores: Scores, floor: str | None) -> list[float]:
+    """What an axis has to hold: the intervals of all encoders and of the best floor.
 
-    With them on it, one encoder could not be told from the next.
+    Weaker floors may lie off its end: with them on it, one encoder could not be told from the next.
     """
-    ends: list[float] = []
-    for scores in shown:
-        floor = results.best(scores, metric, floors=True)
-        names = [name for name in scores if name not in results.floors or name == floor]
-        ends += [end for name in names for end in scores[name].span]
-    return linear_axis(ends)
+    names = [name for name in scores if name not in results.floors or name == floor]
+    return [end for name in names for end in scores[name].span]
 
 
 def _empty_rows(results: Results, scores: Scores, data: str, protocol: str) -> list[Row]:
@@ -101,15 +97,15 @@ def _empty_rows(results: Results, scores: Scores, data: str, protocol: str) -> l
 
 def _scores(results: Results, data: str, protocol: str, metric: Metric) -> Figure:
     scores = results.scores(data, protocol, metric)
-    axis = _axis(results, metric, scores)
     floor = results.best(scores, metric, floors=True)
+    axis = linear_axis(shown_ends(results, scores, floor))
     rows = [
         Row(
             name,
             results.group(name),
             number(scores[name].value, metric.name),
             interval(scores[name], metric.name),
-            (("to", mark(axis, scores[name])),),
+            (("", mark(axis, scores[name])),),
         )
         for name in _ranked(scores, metric)
     ]
@@ -126,27 +122,26 @@ def _scores(results: Results, data: str, protocol: str, metric: Metric) -> Figur
 
 
 def _comparison(results: Results, data: str, protocol: str) -> Figure | None:
-    main = results.main_scores(data, protocol)
-    if main is None:
-        return None
-    metric, scores = main
+    metric, scores = results.main_scores(data, protocol)
     best = results.best(scores, metric, floors=False)
     pairs = results.differences(data, protocol, metric)
     found = {b: pairs[a, b] for a, b in pairs if a == best}
     if best is None or not found:
         return None
-    axis = linear_axis([0, *(end for difference, _ in found.values() for end in difference.span)])
+    differences = {name: difference for name, (difference, _) in found.items()}
+    floor = results.best(scores, metric, floors=True)
+    axis = linear_axis([0, *shown_ends(results, differences, floor)])
     rows = []
     for other in sorted(found, key=lambda name: metric.sign * found[name][0].value):
         difference, p = found[other]
-        ends = interval(difference, metric.name)
+        text = signed(difference.value, metric.name)
         rows.append(
             Row(
                 other,
                 results.group(other),
-                signed(difference.value, metric.name),
-                ", ".join(filter(None, (ends, p is not None and f"p {p_value(p)}"))),
-                (("to" if is_clear(difference) else "unclear", mark(axis, difference)),),
+                text if p is None else f"{text}, p {p_value(p)}",
+                interval(difference, metric.name),
+                (("" if is_clear(difference) else "unclear", mark(axis, difference)),),
             )
         )
     ahead = ("other is better", "better than the other")
@@ -155,7 +150,7 @@ def _comparison(results: Results, data: str, protocol: str) -> Figure | None:
         keys={"protocol": title},
         caption=f"{best}: its {metric_title(metric.name)} less that of each other encoder, "
         f"{data_title(results, data)}, {title}",
-        heading="Difference",
+        heading="Difference, p",
         axis=axis,
         rows=rows,
         line=axis.at(0),
@@ -164,21 +159,24 @@ def _comparison(results: Results, data: str, protocol: str) -> Figure | None:
 
 
 def _transfer(results: Results, data: str, protocol: str) -> Figure | None:
-    main, base = results.main_scores(data, protocol), results.base(protocol)
-    if main is None or base is None or results.label_fraction(protocol) != 1:
+    base = results.base(protocol)
+    if base is None or results.label_fraction(protocol) != 1:
         return None
-    metric, after = main
+    metric, after = results.main_scores(data, protocol)
     before = {name: s for name, s in results.scores(data, base, metric).items() if name in after}
-    axis = _axis(results, metric, after, *([before] if before else []))
+    both = (before, after)
+    floors = [results.best(scores, metric, floors=True) for scores in both]
+    ends = [shown_ends(results, *entry) for entry in zip(both, floors, strict=True)]
+    axis = linear_axis([end for part in ends for end in part])
     rows = []
     for name in _ranked(after, metric):
-        text, marks = number(after[name].value, metric.name), [("to", mark(axis, after[name]))]
+        text, marks = number(after[name].value, metric.name), [("", mark(axis, after[name]))]
         if name in before:
             marks.insert(0, ("from", mark(axis, before[name])))
             change = signed(after[name].value - before[name].value, metric.name)
             text = f"{text} ({change})"
-        ends = interval(after[name], metric.name)
-        rows.append(Row(name, results.group(name), text, ends, tuple(marks)))
+        row_ends = interval(after[name], metric.name)
+        rows.append(Row(name, results.group(name), text, row_ends, tuple(marks)))
     title, start = (results.protocols[name]["title"] for name in (protocol, base))
     return Figure(
         keys={"protocol": title},

@@ -1,4 +1,4 @@
-"""The results file as the page reads it: checked, and looked up by data set, protocol and metric."""
+"""The results file as the page reads it: checked, then looked up by data set and protocol."""
 
 import json
 import math
@@ -91,10 +91,10 @@ class Results:
         entry = self._scores.get((data, protocol), {}).get(metric.name)
         return {} if entry is None else entry[2]
 
-    def main_scores(self, data: str, protocol: str) -> tuple[Metric, Scores] | None:
-        """The metric that decides and the scores by it; None where there is no number."""
-        metrics = self.metrics(data, protocol)
-        return (metrics[0], self.scores(data, protocol, metrics[0])) if metrics else None
+    def main_scores(self, data: str, protocol: str) -> tuple[Metric, Scores]:
+        """The metric that decides and the scores by it, for one of `protocols_of(data)`."""
+        metric = self.metrics(data, protocol)[0]
+        return metric, self.scores(data, protocol, metric)
 
     def protocols_of(self, data: str) -> list[str]:
         """Protocols that gave a number on a data set, in the file's order."""
@@ -109,10 +109,18 @@ class Results:
         """Share of the training labels that a protocol uses."""
         return float(self.protocols[protocol].get("label_fraction", 1))
 
-    def headline(self, data: str) -> str | None:
-        """The protocol that speaks for a data set: with all labels and bands, strongest probe."""
-        plain = [name for name in self.protocols_of(data) if self.base(name) is None]
-        return min(plain, key=lambda name: _strength(self.protocols[name]["probe"]), default=None)
+    @cached_property
+    def headlines(self) -> dict[str, str]:
+        """The protocol that speaks for each data set: with all labels and bands, strongest probe.
+
+        Data sets without any number are left out.
+        """
+        found = {}
+        for data in self.data:
+            plain = [name for name in self.protocols_of(data) if self.base(name) is None]
+            if plain:
+                found[data] = min(plain, key=lambda name: _strength(self.protocols[name]["probe"]))
+        return found
 
     @cached_property
     def floors(self) -> frozenset[str]:
@@ -184,9 +192,9 @@ def read_results(path: Path) -> Results:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the results of an evaluation")
+        raise InputError(f"{path}: {error.strerror}; run evaluate-encoder first") from error
     except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}; expected the results of an evaluation")
+        raise InputError(f"{path} is no JSON: {error}; run evaluate-encoder again") from error
     found = raw.get("format") if isinstance(raw, dict) else None
     if found != FORMAT:
         raise InputError(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from evaluation.report._panels import data_title, empty_reason, is_clear
-from evaluation.report._results import Metric, Results, Scores, known
+from evaluation.report._results import Metric, Results, Scores, in_order, known
 from evaluation.report._words import MISSING, interval, metric_title, number
 
 
@@ -17,7 +17,7 @@ class Cell:
         key: What it is sorted by; None comes last in either order.
         ends: The interval below the number.
         mark: `best`, `tied` with the best, `missing`, or empty.
-        shade: From the worst (0) to the best (1) of its column; None without shade.
+        shade: From the best floor (0) to the best (1) of its column; None without shade.
         why: Why it is empty.
     """
 
@@ -60,19 +60,22 @@ def leaderboards(results: Results) -> list[Table]:
         if not rows:
             continue
         columns = {
-            ("Normalised mean", ""): _plain(rows, "normalised_mean", 1, "{:.3f}"),
-            ("Average rank", ""): _plain(rows, "average_rank", -1, "{:.2f}"),
-            ("Distance to best", ""): _plain(rows, "distance_to_best", -1, "{:.2f}"),
+            ("Normalised mean", ""): _plain(results, rows, "normalised_mean", 1, "{:.3f}"),
+            ("Average rank", ""): _plain(results, rows, "average_rank", -1, "{:.2f}"),
+            ("Distance to best", ""): _plain(results, rows, "distance_to_best", -1, "{:.2f}"),
             ("Data sets", ""): {
                 name: Cell(f"{row['data_sets']} of {row['of']}", row["data_sets"])
                 for name, row in rows.items()
             },
         }
         for data in results.data:
-            if (main := results.main_scores(data, protocol)) is not None:
-                heading = data_title(results, data), metric_title(main[0].name)
-                columns[heading] = _scored(results, data, protocol, *main)
-        order = sorted(rows, key=lambda name: -(known(rows[name]["normalised_mean"]) or 0))
+            if protocol in results.protocols_of(data):
+                metric, scores = results.main_scores(data, protocol)
+                heading = data_title(results, data), metric_title(metric.name)
+                columns[heading] = _scored(results, data, protocol, metric, scores)
+        means = {name: known(row["normalised_mean"]) for name, row in rows.items()}
+        tried = {cell["encoder"] for cell in results.cells if cell["protocol"] == protocol}
+        order = sorted(in_order(tried, results.encoders), key=lambda n: -(means.get(n) or -1))
         tables.append(_table(results, protocol, "Leaderboard", columns, order))
     return tables
 
@@ -97,7 +100,7 @@ def calibration(results: Results) -> list[Table]:
 
 
 def _headlines_first(results: Results) -> list[str]:
-    speaking = {results.headline(data) for data in results.data}
+    speaking = results.headlines.values()
     return sorted(results.protocols, key=lambda name: name not in speaking)
 
 
@@ -117,22 +120,21 @@ def _table(
 
 
 def _plain(
-    rows: Mapping[str, Mapping[str, float | None]], key: str, sign: int, form: str
+    results: Results, rows: Mapping[str, Mapping[str, float | None]], key: str, sign: int, form: str
 ) -> Column:
     values = {name: v for name, row in rows.items() if (v := known(row[key])) is not None}
-    return _shaded({n: Cell(form.format(v), v) for n, v in values.items()}, values, sign)
+    column = {name: Cell(form.format(value), value) for name, value in values.items()}
+    return _shaded(results, column, values, sign)
 
 
-def _scored(
-    results: Results, data: str, protocol: str, metric: Metric, scores: Scores
-) -> Column:
+def _scored(results: Results, data: str, protocol: str, metric: Metric, scores: Scores) -> Column:
     """Scores with their intervals; the best one, and those not clearly behind it, are marked."""
     values = {name: score.value for name, score in scores.items()}
     column = {
         name: Cell(number(score.value, metric.name), score.value, interval(score, metric.name))
         for name, score in scores.items()
     }
-    column = _shaded(column, values, metric.sign)
+    column = _shaded(results, column, values, metric.sign)
     best = max(values, key=lambda name: metric.sign * values[name])
     pairs = results.differences(data, protocol, metric)
     for name in scores:
@@ -144,14 +146,17 @@ def _scored(
     return column
 
 
-def _shaded(column: Column, values: Mapping[str, float], sign: int) -> Column:
-    """Shade every cell by its place between the worst and the best, and mark the best."""
+def _shaded(results: Results, column: Column, values: Mapping[str, float], sign: int) -> Column:
+    """Mark the best, and shade every cell by how far it is from the best floor to the best."""
     places = {name: sign * value for name, value in values.items()}
-    low, high = min(places.values(), default=0.0), max(places.values(), default=0.0)
+    high = max(places.values(), default=0.0)
+    floors = [place for name, place in places.items() if name in results.floors]
+    low = max(floors) if floors else min(places.values(), default=0.0)
+    span = high - low or 1.0
     return {
         name: replace(
             cell,
-            shade=round((places[name] - low) / (high - low), 2) if high > low else 1.0,
+            shade=round((places[name] - low) / span, 2) if places[name] > low else None,
             mark="best" if places[name] == high else "",
         )
         for name, cell in column.items()

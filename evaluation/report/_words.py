@@ -1,11 +1,15 @@
 """Numbers and names as the page writes them."""
 
 import math
+import re
 from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from evaluation.report._results import Score
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 _METRICS = {
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
@@ -19,6 +23,9 @@ _METRICS = {
     "rmse": "RMSE",
     "mae": "Mean absolute error",
     "r2": "R²",
+    "average_precision": "Average precision",
+    "f1": "F1",
+    "iou": "IoU",
 }
 _PREFIXES = ("", "k", "M", "G", "T", "P")
 _IN_UNITS_OF_THE_TARGET = ("rmse", "mae")
@@ -32,7 +39,7 @@ def metric_title(name: str) -> str:
 def number(value: float, metric: str) -> str:
     """A score: three decimals, or three digits where it has the unit of its target."""
     text = _digits(value, 3) if metric in _IN_UNITS_OF_THE_TARGET else f"{value:.3f}"
-    return "0.000" if text == "-0.000" else text.replace("-", "−")
+    return "0.000" if text == "-0.000" else text.replace("-", MINUS)
 
 
 def signed(value: float, metric: str) -> str:
@@ -66,7 +73,12 @@ def compact(value: float) -> str:
         return "0"
     step = min(max(math.floor(math.log10(abs(value)) / 3 + 1e-9), 0), len(_PREFIXES) - 1)
     text = _digits(value / 1000**step, 3)
-    return f"{text} {_PREFIXES[step]}".strip().replace("-", "−")
+    return f"{text} {_PREFIXES[step]}".strip().replace("-", MINUS)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its separators, escaped for HTML."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:/_@])(?=\w)|(?<=\.)(?=[^\W\d])", name))
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from evaluation.report._results import Score
+from evaluation.report._words import MINUS
 
 _TICKS = 4  # intervals between ticks at most: their labels fit a phone
+_LOG_TICKS = 6
+_ALL = 100  # the locator thins out by rules of its own, sometimes to none
+_LOG_STEPS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,))
 _LEAST_SPAN = 0.01  # of the values' size: an axis of equal values still has a length
 
 
@@ -31,7 +35,7 @@ class Axis:
     def at(self, value: float) -> float:
         """Place of a value in percent; outside 0..100 where the axis does not reach it."""
         place = _place(self.low, self.high, self.is_log)(value)
-        return round(place, 2)
+        return round(place, 1)
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,21 @@ def linear_axis(values: Iterable[float]) -> Axis:
 
 
 def log_axis(values: Iterable[float]) -> Axis:
-    """A logarithmic axis with room on both sides, ticks at 1, 2 and 5 times powers of ten.
+    """A logarithmic axis with room on both sides, ticks at round numbers.
 
     Args:
         values: At least one positive number.
     """
     found = list(values)
     low, high = min(found) / 1.4, max(found) * 1.4
-    subs = (1.0, 2.0, 5.0) if high / low < 50 else (1.0,)
     place = _place(low, high, is_log=True)
-    ticks = [tick for tick in LogLocator(subs=subs).tick_values(low, high) if low <= tick <= high]
-    thinned = ticks[:: math.ceil(len(ticks) / 6)] if ticks else []
-    return Axis(
-        low, high, tuple((round(place(tick), 2), _power(tick)) for tick in thinned), is_log=True
-    )
+    for subs in _LOG_STEPS:
+        ticks = LogLocator(subs=subs, numticks=_ALL).tick_values(low, high)
+        ticks = [float(tick) for tick in ticks if low <= tick <= high]
+        if len(ticks) <= _LOG_TICKS:
+            break
+    thinned = ticks[:: math.ceil(len(ticks) / _LOG_TICKS)]
+    return Axis(low, high, tuple((round(place(tick), 1), _power(tick)) for tick in thinned), True)
 
 
 def mark(axis: Axis, score: Score) -> Mark:
@@ -89,6 +94,17 @@ def mark(axis: Axis, score: Score) -> Mark:
     at = axis.at(score.value)
     off = "left" if at < 0 else "right" if at > 100 else ""
     return Mark(_clip(at), _clip(axis.at(low)), _clip(axis.at(high)), off)
+
+
+def steps(points: Iterable[tuple[float, float]]) -> str:
+    """A staircase through points in percent, from left to right, as an SVG polyline."""
+    corners: list[tuple[float, float]] = []
+    for x, y in points:
+        if corners:
+            corners.append((x, corners[-1][1]))
+        corners.append((x, y))
+    corners += [(100, corners[-1][1])] if corners else []
+    return " ".join(f"{x:.1f},{100 - y:.1f}" for x, y in corners)
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -122,7 +138,7 @@ def _label(tick: float, step: float) -> str:
     if round(step, decimals) != round(step, 9):  # a step of 0.025
         decimals += 1
     text = f"{tick:,.{decimals}f}"
-    return (text if float(text.replace(",", "")) else text.lstrip("-")).replace("-", "−")
+    return (text if float(text.replace(",", "")) else text.lstrip("-")).replace("-", MINUS)
 
 
 def _power(tick: float) -> str:

@@ -1,5 +1,15 @@
 "use strict";
 
+/* On narrow screens these tables are laid out as grids, which costs them their meaning as tables
+   unless it is said. */
+const roles = [["", "table"], ["thead, tbody", "rowgroup"], ["tr", "row"], ["thead th", "columnheader"],
+  ["tbody th", "rowheader"], ["td", "cell"]];
+for (const table of document.querySelectorAll(".dots, .winners")) {
+  for (const [parts, role] of roles) {
+    for (const part of parts ? table.querySelectorAll(parts) : [table]) part.role = role;
+  }
+}
+
 /* Show the figure that was chosen; where the other choices have none for it, take its first. */
 for (const panel of document.querySelectorAll("[data-chooser]")) {
   const selects = [...panel.querySelectorAll("select[data-by]")];
@@ -54,21 +64,28 @@ for (const button of document.querySelectorAll(".legend button")) {
   });
 }
 
-/* Place the labels of a scatter so that none covers another one or a dot. */
+/* Place the labels of a scatter so that none covers another one, a dot or a whisker; where the name
+   does not fit, its number in the list beside stands alone. */
 function placeLabels(area) {
   const frame = area.getBoundingClientRect();
   if (!frame.width) return;
   const spots = [...area.querySelectorAll(".spot")].map((spot) => ({
     label: spot.firstElementChild,
-    x: frame.width * parseFloat(spot.style.getPropertyValue("--x")) / 100,
-    y: frame.height * (1 - parseFloat(spot.style.getPropertyValue("--v")) / 100),
+    x: frame.width * share(spot, "--x"),
+    y: frame.height * (1 - share(spot, "--v")),
+    top: frame.height * (1 - share(spot, "--h")),
+    bottom: frame.height * (1 - share(spot, "--l")),
   }));
-  const taken = spots.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));
+  const taken = spots.flatMap(({ x, y, top, bottom }) => [
+    { left: x - 5, right: x + 5, top: y - 5, bottom: y + 5 },
+    { left: x - 1, right: x + 1, top, bottom },
+  ]);
   const isFree = (box) => box.left >= 0 && box.right <= frame.width && box.top >= -8
     && box.bottom <= frame.height && taken.every((other) => box.right < other.left
       || box.left > other.right || box.bottom < other.top || box.top > other.bottom);
+  const forms = frame.width < 480 ? [true] : [false, true];
   for (const { label, x, y } of spots) {
-    for (const isShort of [false, true]) {
+    for (const isShort of forms) {
       label.classList.toggle("short", isShort);
       const { offsetWidth: width, offsetHeight: height } = label;
       const box = candidates(x, y, width, height, isShort ? 60 : 12).find(isFree);
@@ -83,10 +100,14 @@ function placeLabels(area) {
   }
 }
 
+function share(element, name) {
+  return parseFloat(element.style.getPropertyValue(name)) / 100;
+}
+
 function candidates(x, y, width, height, reach) {
   const boxes = [];
-  for (let gap = 7; gap <= reach; gap += 5) {
-    for (const [right, down] of [[1, 0], [1, -1], [-1, 0], [1, 1], [-1, -1], [0, -1], [0, 1], [-1, 1]]) {
+  for (let gap = 5; gap <= reach; gap += 4) {
+    for (const [right, down] of [[1, -1], [1, 1], [-1, -1], [-1, 1], [1, 0], [-1, 0], [0, -1], [0, 1]]) {
       const left = x + right * gap + (right - 1) * width / 2;
       const top = y + down * gap + (down - 1) * height / 2;
       boxes.push({ left, right: left + width, top, bottom: top + height });

@@ -26,7 +26,7 @@ from evaluation.report._findings import Winner, findings, winners
 from evaluation.report._panels import comparison_panels, score_panels, transfer_panels
 from evaluation.report._results import Results, read_results
 from evaluation.report._tables import calibration, leaderboards
-from evaluation.report._words import compact, count
+from evaluation.report._words import breakable, compact, count
 
 _PACKAGE = "evaluation.report"
 
@@ -64,7 +64,7 @@ def render_report(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"compact": compact, "count": count}
+    environment.filters |= {"breakable": breakable, "compact": compact, "count": count, "key": _key}
     script, style = _read("page.js"), _read("style.css")
     return environment.get_template("template.html.j2").render(
         script=Markup(script),
@@ -107,6 +107,11 @@ def _sections(results: Results) -> dict[str, Any]:
 def _highlighted(table: list[Winner]) -> set[str]:
     """What the curves show first: the encoders that are best somewhere, and the best floors."""
     return {name for winner in table for name in (winner.best, winner.floor)}
+
+
+def _key(value: float | str) -> str:
+    """What a table is sorted by, no longer than it must be."""
+    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _read(name: str) -> str:
