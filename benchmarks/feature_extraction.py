@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -62,7 +63,7 @@ def read_chips(folder: Path, cache: bool) -> ChipDataset:
 
 
 @torch.inference_mode()
-def encode(encoder: LoadedEncoder, batches: list[dict[str, torch.Tensor]]) -> None:
+def encode(encoder: LoadedEncoder, batches: list[dict[str, Any]]) -> None:
     """The encoder alone."""
     for batch in batches:
         encoder.module.forward_features(batch["image"], encoder.bands, batch["valid"])

@@ -31,8 +31,8 @@ def _one_level(channels: int, reduction: int) -> FeatureInfo:
 class RandomConvolution(BandAdapter):
     """Random convolutional features (Rolf et al. 2021, doi 10.1038/s41467-021-24638-z).
 
-    Filters are Gaussian, of unit response to white noise. Where a response leaves the range of -1
-    to 1, by how much it does is a feature, upwards and downwards apart; so F filters give 2 F
+    Filters are Gaussian, of about unit response to white noise. Where a response leaves -1
+    to 1, by how much it does is a feature, upwards and downwards apart: F filters give 2 F
     features, averaged over 4 x 4 pixels.
     """
 

@@ -379,7 +379,7 @@ def test_files_are_read_while_the_encoder_works(encoder, toy_data, tmp_path):
     class Slow(Faulty):
         def forward_features(self, x_BCHW, bands=None, valid=None):
             before = len(started)
-            time.sleep(0.3)
+            time.sleep(0.1)
             self.action(len(started) - before)
             return super().forward_features(x_BCHW, bands, valid)
 

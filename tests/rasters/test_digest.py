@@ -32,6 +32,7 @@ def test_a_data_set_that_was_moved_is_the_same(data):
 
 def test_the_digest_follows_chips_order_and_how_they_are_read(data):
     chips = scenes(data)
+    assert chips.content_digest() == scenes(data).content_digest()
     variants = [
         chips,
         chips.subset([0, 1]),
