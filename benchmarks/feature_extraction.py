@@ -65,8 +65,9 @@ def read_chips(folder: Path, cache: bool) -> ChipDataset:
 @torch.inference_mode()
 def encode(encoder: LoadedEncoder, batches: list[dict[str, Any]]) -> None:
     """The encoder alone."""
+    module: Any = encoder.module
     for batch in batches:
-        encoder.module.forward_features(batch["image"], encoder.bands, batch["valid"])
+        module.forward_features(batch["image"], encoder.bands, batch["valid"])
 
 
 def extract(encoder: LoadedEncoder, chips: Callable[[], ChipDataset], batch_size: int) -> None:
