@@ -7,6 +7,7 @@ band; a pixel by its bands.
 Shape suffixes: C bands, H height, W width, K classes or targets, N samples, F features.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -102,7 +103,10 @@ class _Linear:
         self.pipeline: Pipeline = make_pipeline(
             SimpleImputer(keep_empty_features=True), StandardScaler(), model
         )
-        self.pipeline.fit(features_NF, targets_N)
+        with warnings.catch_warnings():
+            # A class that no scene has, or every one: constant, and nothing to warn of.
+            warnings.filterwarnings("ignore", "Label (not )?[0-9]+ is present in all", UserWarning)
+            self.pipeline.fit(features_NF, targets_N)
 
     def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.is_regression:

@@ -96,10 +96,11 @@ def balance_weights(counts_K: Tensor, total: int | None = None) -> Tensor:
     """Class weights that give every class the same say.
 
     Args:
-        counts_K: Training samples (or pixels) of each class, all above 0.
+        counts_K: Training samples (or pixels) of each class, all above 0 unless multi-label, where
+            a class without a positive has no positive to weigh.
         total: Number of samples, for multi-label only: then the weight of a positive is negatives
             over positives, otherwise it is mean count over count (scikit-learn's `balanced`).
     """
     if total is not None:
-        return (total - counts_K) / counts_K
+        return (total - counts_K) / counts_K.clamp(min=1)
     return counts_K.float().mean() / counts_K

@@ -28,20 +28,23 @@ def count_classes(chips: ChipDataset, classes: Sequence[str]) -> Tensor:
         classes: Names of the classes.
 
     Returns:
-        (K,) whole numbers, all above 0.
+        (K,) whole numbers, all above 0; for multi-label one at least, as what is nowhere is still
+        learned to be absent.
 
     Raises:
         InputError: If a class does not occur; the message names it.
     """
     counts_K = torch.zeros(len(classes), dtype=torch.long)
+    needed = len(classes)
     for target in _targets(chips):
         if target.is_floating_point():
+            needed = 1
             counts_K += target.long()
         else:
             labelled = target[target != IGNORE_INDEX]
             counts_K += torch.bincount(labelled.flatten(), minlength=len(classes))
     empty = [name for name, count in zip(classes, counts_K.tolist(), strict=True) if count == 0]
-    if empty:
+    if len(classes) - len(empty) < needed:
         raise InputError(
             f"no training sample of class {', '.join(empty)}: leave it out of the classes, "
             "add samples, or split another way (data.split.seed)"

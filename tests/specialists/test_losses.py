@@ -64,6 +64,7 @@ def test_balanced_weights():
     weights = balance_weights(torch.tensor([10, 30]))
     assert torch.allclose(weights, torch.tensor([2.0, 2 / 3]))
     assert torch.allclose(balance_weights(torch.tensor([10, 30]), 40), torch.tensor([3.0, 1 / 3]))
+    assert balance_weights(torch.tensor([0, 20]), 40).isfinite().all()
 
 
 def test_loss_of_another_task_is_refused(make_spec):

@@ -28,6 +28,12 @@ def test_empty_classes_are_named():
         count_classes(labels(0, 0), ["rock", "snow", "ice"])
 
 
+def test_a_class_may_be_absent_where_scenes_have_several():
+    assert count_classes(labels([1.0, 0.0], [1.0, 0.0]), ["a", "b"]).tolist() == [2, 0]
+    with pytest.raises(InputError, match="class a, b"):
+        count_classes(labels([0.0, 0.0]), ["a", "b"])
+
+
 def test_values_are_measured_where_known():
     chips = masks([[[1.0, 3.0]], [[10.0, 10.0]]], [[[torch.nan, 5.0]], [[20.0, 20.0]]])
     mean, std = measure_targets(chips, ["a", "b"])
