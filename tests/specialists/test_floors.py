@@ -1,5 +1,7 @@
 """Floors: the majority, and a linear model that solves what is linear, on every task."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,8 @@ def test_scenes(make_spec):
 
 def test_multi_label_with_a_label_that_all_carry(make_spec):
     spec = spec_of(make_spec, multi_label=True)
-    with pytest.warns(UserWarning, match="Label"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         majority, linear = measure(
             spec, lambda bright, _: {"label": torch.tensor([1.0, bright, 1 - bright])}
         )
