@@ -20,9 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from evaluation._errors import error_sums
-from evaluation.calibration import bin_sums
+from evaluation._pixel_sums import (
+    check_finite,
+    check_labels,
+    check_probabilities,
+    sum_classes,
+    sum_values,
+    to_tensor,
+)
 from evaluation.tasks import Task
-from rasters import IGNORE_INDEX
 from sensors import InputError
 
 FORMAT = 1
@@ -112,12 +118,12 @@ class ScenePredictions(Predictions):
                 f"for {'multi-label ' if task.multi_label else ''}{task.kind}"
             )
         if task.kind == "regression":
-            _check_finite(torch.from_numpy(prediction_NK))
+            check_finite(torch.from_numpy(prediction_NK))
             target = target.astype(np.float32)
         else:
-            _check_probabilities(torch.from_numpy(prediction_NK))
+            check_probabilities(torch.from_numpy(prediction_NK))
             known = range(2 if task.multi_label else len(task.classes))
-            _check_labels(known, torch.from_numpy(target))
+            check_labels(known, torch.from_numpy(target))
             target = target.astype(np.bool_ if task.multi_label else np.int64)
         return cls(
             task=task,
@@ -226,8 +232,8 @@ class PredictionsBuilder:
             InputError: If shapes do not fit each other and the task, a prediction is not finite or
                 not a probability, or a number in the mask is not a class.
         """
-        prediction_BKHW = _to_tensor(prediction_BKHW).float()
-        mask = _to_tensor(mask).to(prediction_BKHW.device)
+        prediction_BKHW = to_tensor(prediction_BKHW).float()
+        mask = to_tensor(mask).to(prediction_BKHW.device)
         is_regression = self.task.kind == "regression"
         if is_regression and mask.ndim == 3:
             mask = mask[:, None]
@@ -240,9 +246,9 @@ class PredictionsBuilder:
                 f"{batch} samples: expected {wanted} and {wanted_mask}"
             )
         self._parts.append(
-            _sum_values(prediction_BKHW, mask)
+            sum_values(prediction_BKHW, mask)
             if is_regression
-            else _sum_classes(prediction_BKHW, mask.long())
+            else sum_classes(prediction_BKHW, mask.long())
         )
         self.ids.extend(ids)
 
@@ -259,55 +265,3 @@ class PredictionsBuilder:
         }
         groups = None if self.groups is None else tuple(self.groups[name] for name in self.ids)
         return class_of(self.task)(task=self.task, ids=tuple(self.ids), groups=groups, **sums)
-
-
-def _sum_classes(probability_BKHW: Tensor, mask_BHW: Tensor) -> dict[str, NDArray[Any]]:
-    _check_probabilities(probability_BKHW)
-    batch, count = probability_BKHW.shape[:2]
-    confidence_BHW, said_BHW = probability_BKHW.max(1)
-    labelled_BHW = mask_BHW != IGNORE_INDEX
-    row_M = torch.arange(batch)[:, None, None].expand(labelled_BHW.shape)[labelled_BHW.cpu()]
-    true_M, said_M, confidence_M = (
-        x_BHW[labelled_BHW].cpu() for x_BHW in (mask_BHW, said_BHW, confidence_BHW)
-    )
-    _check_labels(range(count), true_M)
-    cell_M = (row_M * count + true_M) * count + said_M
-    confusion = torch.bincount(cell_M, minlength=batch * count**2).view(batch, count, count)
-    return {
-        "confusion_NKK": confusion.numpy(),
-        "calibration_NB3": bin_sums(confidence_M, said_M == true_M, row_M, batch),
-    }
-
-
-def _sum_values(value_BKHW: Tensor, target_BKHW: Tensor) -> dict[str, NDArray[Any]]:
-    _check_finite(value_BKHW)
-    prediction, target = (x.flatten(2).cpu().numpy() for x in (value_BKHW, target_BKHW))
-    return {"errors_NK5": error_sums(prediction, target)}
-
-
-def _to_tensor(values: ArrayLike | Tensor) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    return torch.from_numpy(np.require(values, requirements="W"))  # files may be mapped read-only
-
-
-def _check_finite(prediction: Tensor) -> None:
-    bad = prediction.numel() - int(prediction.isfinite().sum())
-    if bad:
-        raise InputError(f"{bad} of {prediction.numel()} predictions are not finite numbers")
-
-
-def _check_probabilities(probability: Tensor, slack: float = 1e-3) -> None:
-    _check_finite(probability)
-    bad = int(((probability < -slack) | (probability > 1 + slack)).sum())
-    if bad:
-        raise InputError(
-            f"{bad} of {probability.numel()} predictions are not within 0..1: expected "
-            "probabilities, not logits"
-        )
-
-
-def _check_labels(known: Sequence[int], target: Tensor) -> None:
-    unknown = target[(target < known[0]) | (target > known[-1]) | (target != target.long())]
-    if unknown.numel():
-        raise InputError(f"target {unknown[0].item()} is not one of {known[0]}..{known[-1]}")

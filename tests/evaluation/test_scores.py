@@ -161,10 +161,14 @@ def test_regression_of_scenes_and_pixels_is_scored_as_by_torchmetrics(center):
 
 def test_r2_is_undefined_of_equal_values():
     task = Task("regression", ("warmth",))
-    predictions = ScenePredictions.of(task, names(3), [[1.0], [2.0], [3.0]], [[300.1]] * 3)
-    assert np.isnan(score(predictions)["r2"])
-    assert per_class(predictions)["r2"] == {"warmth": None}
-    assert per_class(predictions)["support"] == {"warmth": 3}
+    said = np.arange(6.0)[:, None]
+    equal = ScenePredictions.of(task, names(6), said, np.full((6, 1), 300.1))
+    assert np.isnan(score(equal)["r2"])
+    assert per_class(equal)["r2"] == {"warmth": None}
+    assert per_class(equal)["support"] == {"warmth": 6}
+    mixed = ScenePredictions.of(task, names(6), said, [[300.1]] * 5 + [[1.1]])
+    r2 = score(mixed, np.array([[3, 2, 3, 2, 0, 0], [1, 1, 1, 1, 1, 1]]))["r2"]
+    assert np.isnan(r2).tolist() == [True, False]
 
 
 def make(kind, draw):
