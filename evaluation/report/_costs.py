@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.report._panels import data_title
 from evaluation.report._results import Results, known
 from evaluation.report._tables import Cell, Table
 from evaluation.report._words import MISSING, compact, interval, listed, metric_title, number
@@ -79,7 +78,7 @@ def efficiency_tables(results: Results) -> list[Table]:
             (name, results.group(name), [_cell(facts, key) for key in MEASURES])
             for name, facts in measured.items()
         ]
-        title = data_title(results, data)
+        title = results.data_title(data)
         caption = f"Efficiency on {title}: {_conditions(list(measured.values()))}"
         tables.append(Table(title, caption, list(MEASURES.values()), rows))
     return tables
@@ -162,10 +161,10 @@ def _scatter(results: Results, data: str, protocol: str, key: str) -> Scatter | 
     notes = [f"Without cost, so not on a logarithmic axis: {listed(zero)}." if zero else ""]
     notes += [f"Cost not measured: {listed(unknown)}." if unknown else ""]
     heading, unit = MEASURES[key]
-    title = results.protocols[protocol]["title"]
+    title = results.protocol_title(protocol)
     return Scatter(
-        {"data set": data_title(results, data), "cost": heading},
-        f"{metric_title(metric.name)} on {data_title(results, data)} ({title}) over "
+        {"data set": results.data_title(data), "cost": heading},
+        f"{metric_title(metric.name)} on {results.data_title(data)} ({title}) over "
         f"{heading.lower() if heading != 'MACs' else heading}"
         + (f", {unit}" if unit else "")
         + (" (axis upside down: lower is better)" if better < 0 else ""),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.report._panels import data_title, shown_ends
+from evaluation.report._panels import shown_ends
 from evaluation.report._results import Results, Score
 from evaluation.report._words import full, metric_title
 from evaluation.report.charts import Axis, Mark, linear_axis, mark
@@ -74,7 +74,7 @@ def curve_charts(results: Results) -> list[CurveChart]:
 
 
 def _chart(results: Results, data: str, base: str, family: list[str]) -> CurveChart:
-    metric = results.metrics(data, base)[0]
+    metric = results.metrics(data, family[0])[0]
     samples = {name: results.training_samples(data, name) or 1 for name in family}
     family.sort(key=results.label_fraction)
     scores = {name: results.scores(data, name, metric) for name in family}
@@ -100,12 +100,12 @@ def _chart(results: Results, data: str, base: str, family: list[str]) -> CurveCh
         )
         for number, name in enumerate(encoders)
     ]
-    title = results.protocols[base]["title"]
+    title = results.protocol_title(base)
     sizes = [
         (places[p], f"{100 * results.label_fraction(p):.3g} %", f"{samples[p]:,}") for p in family
     ]
     return CurveChart(
-        data_title(results, data),
+        results.data_title(data),
         f"{metric_title(metric.name)} by labelled training samples, {title}",
         sizes,
         axis,

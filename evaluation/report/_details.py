@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.report._panels import data_title
 from evaluation.report._results import Results, in_order, known
 from evaluation.report._tables import Cell, Table
 from evaluation.report._words import MISSING, metric_title
@@ -62,8 +61,8 @@ def confusions(results: Results) -> list[Confusion]:
             metric, scores = results.main_scores(data, protocol)
             best = results.best(scores, metric, floors=False)
             shown = best if best in counts else next(iter(counts))
-            title = results.protocols[protocol]["title"]
-            found.append(Confusion(data_title(results, data), title, classes, shown, counts))
+            title = results.protocol_title(protocol)
+            found.append(Confusion(results.data_title(data), title, classes, shown, counts))
     return found
 
 
@@ -81,7 +80,7 @@ def class_tables(results: Results) -> list[Table]:
                 name_of_metric = metrics[0]
                 by_encoder[name] = _means([per_class[metrics[0]] for per_class in scored])
         if by_encoder:
-            title = data_title(results, data)
+            title = results.data_title(data)
             caption = f"{metric_title(name_of_metric)} by class, {title}"
             rows = [
                 (name, "encoder", [_share(values.get(name)) for values in by_encoder.values()])
@@ -126,7 +125,7 @@ def map_examples(results: Results) -> list[MapExample]:
         chips.setdefault(key, []).append(example)
     return [
         MapExample(
-            f"{data_title(results, data)}, {results.protocols[protocol]['title']}: {chip}",
+            f"{results.data_title(data)}, {results.protocol_title(protocol)}: {chip}",
             f"Image, {examples[0]['shows']}" if "shows" in examples[0] else "Image",
             examples[0]["image"],
             examples[0]["label"],
@@ -158,7 +157,7 @@ def gate_usage(results: Results) -> list[GateUsage]:
             (member, [known(weights[name].get(member)) for name in data]) for member in members
         ]
         table.sort(key=lambda row: -sum(weight or 0 for weight in row[1]))
-        found.append(GateUsage(encoder, [data_title(results, name) for name in data], table))
+        found.append(GateUsage(encoder, [results.data_title(name) for name in data], table))
     return found
 
 
@@ -183,8 +182,8 @@ def empty_places(results: Results) -> list[Place]:
     return [
         Place(
             encoder,
-            data_title(results, data),
-            results.protocols[protocol]["title"],
+            results.data_title(data),
+            results.protocol_title(protocol),
             ", ".join(seeds),
             reason,
         )
@@ -203,11 +202,11 @@ def commands(results: Results) -> list[tuple[str, list[Place]]]:
                 done = [cell for cell in cells if cell["status"] == "done"]
                 if done:
                     lines = dict.fromkeys(cell["command"] for cell in done)
-                    title = results.protocols[protocol]["title"]
+                    title = results.protocol_title(protocol)
                     seeds = _join(cell["seed"] for cell in done)
                     places.append(Place(encoder, data, title, seeds, "\n".join(lines)))
         if places:
-            found.append((data_title(results, data), places))
+            found.append((results.data_title(data), places))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.report._panels import data_title, is_clear
+from evaluation.report._panels import is_clear
 from evaluation.report._results import Metric, Results, Score, known
 from evaluation.report._words import count, interval, listed, metric_title, number, signed
 
@@ -52,8 +52,8 @@ def winners(results: Results) -> list[Winner]:
         gain = _gain(results, data, protocol, metric, best, floor)
         found.append(
             Winner(
-                data_title(results, data),
-                results.protocols[protocol]["title"],
+                results.data_title(data),
+                results.protocol_title(protocol),
                 metric_title(metric.name),
                 best or "",
                 results.group(best) if best else "",
@@ -148,7 +148,7 @@ def _leaders(results: Results) -> list[str]:
             f"{row['data_sets']} of {row['of']} data sets)"
             for row in rows[:2]
         ]
-        title = results.protocols[protocol]["title"]
+        title = results.protocol_title(protocol)
         rest = f", then {words[1]}" if len(words) > 1 else ""
         sentences.append(f"{title}: the highest normalised mean is that of {words[0]}{rest}.")
     return sentences
@@ -203,7 +203,7 @@ def _all_protocols(results: Results) -> str:
         return ""
     pairs = f"{count(total, 'pair')} of data set and protocol"
     words = [
-        f"{data_title(results, data)} by {times} of "
+        f"{results.data_title(data)} by {times} of "
         f"{count(len(results.protocols_of(data)), 'protocol')}"
         for data, times in lost.items()
         if times

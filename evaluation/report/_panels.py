@@ -27,12 +27,6 @@ def transfer_panels(results: Results) -> list[Panel]:
     return _panels(results, lambda data, protocol: [_transfer(results, data, protocol)])
 
 
-def data_title(results: Results, data: str) -> str:
-    """A data set for people."""
-    title: str = results.data[data]["title"]
-    return title or data
-
-
 def is_clear(difference: Score) -> bool:
     """Whether the interval of a difference leaves out zero."""
     low, high = difference.low, difference.high
@@ -59,7 +53,7 @@ def _panels(
         found = [figure for name in order for figure in figures(data, name) if figure is not None]
         if found:
             facts = _facts(results, data) if with_facts else ""
-            panels.append(Panel(data_title(results, data), found, facts))
+            panels.append(Panel(results.data_title(data), found, facts))
     return panels
 
 
@@ -109,10 +103,10 @@ def _scores(results: Results, data: str, protocol: str, metric: Metric) -> Figur
         )
         for name in _ranked(scores, metric)
     ]
-    title, heading = results.protocols[protocol]["title"], metric_title(metric.name)
+    title, heading = results.protocol_title(protocol), metric_title(metric.name)
     return Figure(
         keys={"protocol": title, "metric": heading},
-        caption=f"{heading} on {data_title(results, data)}, {title}; "
+        caption=f"{heading} on {results.data_title(data)}, {title}; "
         f"{'higher' if metric.sign > 0 else 'lower'} is better",
         heading=heading,
         axis=axis,
@@ -145,11 +139,11 @@ def _comparison(results: Results, data: str, protocol: str) -> Figure | None:
             )
         )
     ahead = ("other is better", "better than the other")
-    title = results.protocols[protocol]["title"]
+    title = results.protocol_title(protocol)
     return Figure(
         keys={"protocol": title},
         caption=f"{best}: its {metric_title(metric.name)} less that of each other encoder, "
-        f"{data_title(results, data)}, {title}",
+        f"{results.data_title(data)}, {title}",
         heading="Difference, p",
         axis=axis,
         rows=rows,
@@ -177,10 +171,10 @@ def _transfer(results: Results, data: str, protocol: str) -> Figure | None:
             text = f"{text} ({change})"
         row_ends = interval(after[name], metric.name)
         rows.append(Row(name, results.group(name), text, row_ends, tuple(marks)))
-    title, start = (results.protocols[name]["title"] for name in (protocol, base))
+    title, start = (results.protocol_title(name) for name in (protocol, base))
     return Figure(
         keys={"protocol": title},
-        caption=f"{metric_title(metric.name)} on {data_title(results, data)}: "
+        caption=f"{metric_title(metric.name)} on {results.data_title(data)}: "
         f"{start} (ring) and {title} (dot)",
         heading=f"{metric_title(metric.name)} (change)",
         axis=axis,

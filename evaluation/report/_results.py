@@ -63,7 +63,8 @@ class Results:
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.raw = raw
         self.data: dict[str, dict[str, Any]] = raw["data"]
-        self.encoders: dict[str, dict[str, Any]] = raw["encoders"]
+        floors_last = sorted(raw["encoders"].items(), key=lambda item: item[1]["is_floor"])
+        self.encoders: dict[str, dict[str, Any]] = dict(floors_last)
         self.protocols: dict[str, dict[str, Any]] = raw["protocols"]
         self.cells: list[dict[str, Any]] = raw["cells"]
 
@@ -101,9 +102,25 @@ class Results:
         return [name for name in self.protocols if (data, name) in self._scores]
 
     def base(self, protocol: str) -> str | None:
-        """The protocol that this one varies: fewer labels, fewer bands, another sensor."""
+        """The protocol that this one varies by fewer labels, fewer bands or another sensor."""
         base: str | None = self.protocols[protocol].get("base")
         return base
+
+    def protocol_title(self, protocol: str) -> str:
+        """A protocol for people; its name if the file knows no more of it."""
+        return self._protocol_titles.get(protocol, protocol)
+
+    def data_title(self, data: str) -> str:
+        """A data set for people."""
+        return self._data_titles[data]
+
+    @cached_property
+    def _protocol_titles(self) -> dict[str, str]:
+        return _unique_titles(self.protocols)
+
+    @cached_property
+    def _data_titles(self) -> dict[str, str]:
+        return _unique_titles(self.data)
 
     def label_fraction(self, protocol: str) -> float:
         """Share of the training labels that a protocol uses."""
@@ -117,7 +134,8 @@ class Results:
         """
         found = {}
         for data in self.data:
-            plain = [name for name in self.protocols_of(data) if self.base(name) is None]
+            protocols = self.protocols_of(data)
+            plain = [name for name in protocols if self.base(name) is None] or protocols
             if plain:
                 found[data] = min(plain, key=lambda name: _strength(self.protocols[name]["probe"]))
         return found
@@ -223,6 +241,16 @@ def in_order(names: Iterable[str], order: Iterable[str]) -> list[str]:
     """The names that occur in `order`, in that order."""
     wanted = set(names)
     return [name for name in order if name in wanted]
+
+
+def _unique_titles(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The title of each entry, with its name where others have the same title."""
+    titles = {name: facts["title"] or name for name, facts in entries.items()}
+    all_titles = list(titles.values())
+    return {
+        name: title if all_titles.count(title) == 1 else f"{title} ({name})"
+        for name, title in titles.items()
+    }
 
 
 def _strength(probe: str) -> int:

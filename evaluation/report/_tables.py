@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from evaluation.report._panels import data_title, empty_reason, is_clear
+from evaluation.report._panels import empty_reason, is_clear
 from evaluation.report._results import Metric, Results, Scores, in_order, known
 from evaluation.report._words import MISSING, interval, metric_title, number
 
@@ -71,7 +71,7 @@ def leaderboards(results: Results) -> list[Table]:
         for data in results.data:
             if protocol in results.protocols_of(data):
                 metric, scores = results.main_scores(data, protocol)
-                heading = data_title(results, data), metric_title(metric.name)
+                heading = results.data_title(data), metric_title(metric.name)
                 columns[heading] = _scored(results, data, protocol, metric, scores)
         means = {name: known(row["normalised_mean"]) for name, row in rows.items()}
         tried = {cell["encoder"] for cell in results.cells if cell["protocol"] == protocol}
@@ -89,7 +89,7 @@ def calibration(results: Results) -> list[Table]:
             for metric in results.metrics(data, protocol):
                 if metric.name == "ece":
                     scores = results.scores(data, protocol, metric)
-                    heading = (data_title(results, data), "")
+                    heading = (results.data_title(data), "")
                     columns[heading] = _scored(results, data, protocol, metric, scores)
         if columns:
             present = {name for column in columns.values() for name in column}
@@ -111,7 +111,7 @@ def _table(
     columns: Mapping[tuple[str, str], Column],
     order: list[str],
 ) -> Table:
-    title = results.protocols[protocol]["title"]
+    title = results.protocol_title(protocol)
     rows = [
         (name, results.group(name), [column.get(name, _NOTHING) for column in columns.values()])
         for name in order

@@ -78,6 +78,28 @@ def test_one_encoder_with_one_number(render, few_results):
     assert ">nan" not in page.lower()
 
 
+def test_a_protocol_whose_base_was_not_evaluated_is_shown_alone(render, few_results):
+    varied = ("linear_10", "linear_without_swir")
+    raw = few_results | {
+        "protocols": {name: few_results["protocols"][name] for name in varied},
+        "data": {"eurosat_ms": few_results["data"]["eurosat_ms"]},
+    }
+    for section in ("cells", "summary", "comparisons", "aggregate"):
+        raw[section] = [row for row in few_results[section] if row["protocol"] in varied]
+    for section in ("cells", "summary", "comparisons", "gate_usage", "examples"):
+        raw[section] = [row for row in raw[section] if row["data"] == "eurosat_ms"]
+    page = render(raw)
+    assert "linear (ring) and Linear probe, no shortwave infrared (dot)" in page
+    assert 'id="labels"' not in page
+
+
+def test_equal_titles_are_told_apart_by_name(render, few_results):
+    data = {name: facts | {"title": "Same"} for name, facts in few_results["data"].items()}
+    page = render(few_results | {"data": data})
+    assert "<h3>Same (eurosat_ms)</h3>" in page
+    assert "<h3>Same (sen1floods11)</h3>" in page
+
+
 def test_numbers_that_are_not_finite_are_no_scores(render, few_results):
     raw = copy.deepcopy(few_results)
     for row in raw["summary"]:

@@ -17,7 +17,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-PHONE, DESK = (390, 844), (1440, 900)
+SMALL, PHONE, DESK = (360, 740), (390, 844), (1440, 900)
 SECTIONS = ("summary", "leaderboard", "scores", "labels", "cost", "confusion", "gate")
 
 # Of the visible elements that match, the pairs of the same parent whose boxes overlap.
@@ -120,7 +120,7 @@ def visible(page, selector):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("size", [SMALL, PHONE, DESK], ids=["small", "phone", "desk"])
 def test_fits_the_width_and_asks_for_nothing(open_page, size, scheme, screenshots):
     page = open_page(size, scheme)
     for section in SECTIONS:
