@@ -77,8 +77,8 @@ class PackedFile:
             InputError: If it is damaged.
         """
         # Imported here: only who opens such a file waits for it.
-        from pyarrow import ArrowException, BufferReader  # type: ignore[import-untyped]
-        from pyarrow.parquet import read_table  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, BufferReader
+        from pyarrow.parquet import read_table
 
         with self.container.open("rb") as file:
             file.seek(self.offset)
