@@ -93,7 +93,7 @@ def _gain(
 def _verdict(gain: Score | None) -> str:
     if gain is None:
         return ""
-    if gain.value <= 0:
+    if gain.value < 0:
         return "floor"
     return "ahead" if is_clear(gain) else "unclear"
 
@@ -183,8 +183,11 @@ def _not_clear(table: list[Winner]) -> str:
         if winner.verdict == "unclear"
     ]
     if names:
-        return f"Not clearly ahead of the best floor, the interval holds zero: {listed(names)}."
-    if all(winner.verdict == "ahead" for winner in table):
+        return (
+            "Not clearly ahead of the best floor, as the interval of the difference holds zero: "
+            f"{listed(names)}."
+        )
+    if table and all(winner.verdict == "ahead" for winner in table):
         return "On every data set the best encoder is clearly ahead of every floor."
     return ""
 
@@ -198,7 +201,7 @@ def _all_protocols(results: Results) -> str:
             best, floor = (results.best(scores, metric, floors=wanted) for wanted in (False, True))
             if best and floor:
                 total += 1
-                lost[data] += metric.sign * (scores[best].value - scores[floor].value) <= 0
+                lost[data] += metric.sign * (scores[best].value - scores[floor].value) < 0
     if not total:
         return ""
     pairs = f"{count(total, 'pair')} of data set and protocol"
@@ -224,7 +227,7 @@ def _below_floor(results: Results) -> str:
             continue
         for name in scores.keys() - results.floors:
             tried[name] = tried.get(name, 0) + 1
-            if metric.sign * (scores[name].value - scores[floor].value) <= 0:
+            if metric.sign * (scores[name].value - scores[floor].value) < 0:
                 behind[name] = behind.get(name, 0) + 1
     if not behind:
         return ""

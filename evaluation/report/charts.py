@@ -14,6 +14,7 @@ _LOG_TICKS = 6
 _ALL = 100  # the locator thins out by rules of its own, sometimes to none
 _LOG_STEPS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,))
 _LEAST_SPAN = 0.01  # of the values' size: an axis of equal values still has a length
+_NOTHING = 1e-9  # what differences of equal scores amount to
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def linear_axis(values: Iterable[float]) -> Axis:
     """
     found = list(values)
     low, high = min(found), max(found)
-    least = _LEAST_SPAN * max(abs(low), abs(high), 1e-9)
+    size = max(abs(low), abs(high))
+    least = _LEAST_SPAN * (size if size > _NOTHING else 1.0)
     if high - low < least:
         low, high = low - least / 2, high + least / 2
     ticks = MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)

@@ -48,11 +48,12 @@ def test_log_axis_holds_the_values_and_gives_equal_ratios_equal_lengths(values):
         assert axis.at(read(text)) == pytest.approx(place, abs=0.2)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.95, -3.0, 1e6])
+@pytest.mark.parametrize("value", [0.0, 1e-17, 0.95, -3.0, 1e6])
 def test_axis_of_one_value_has_a_length(value):
     axis = linear_axis([value])
     assert axis.low < axis.high
     assert 0 <= axis.at(value) <= 100
+    assert all(len(text) < 10 for _, text in axis.ticks)
 
 
 def test_marks_beyond_the_axis_say_on_which_side():

@@ -103,6 +103,13 @@ def test_overlapping_intervals_are_not_clear_without_a_paired_difference(small):
     assert read(raw)[0]["cover"].verdict == "unclear"
 
 
+def test_an_equal_floor_does_not_win_and_is_not_beaten(small):
+    table, words = read(change(small, "floor", "cover", value=0.9, low=0.88, high=0.92))
+    assert table["cover"].verdict == "unclear"
+    assert "A floor wins" not in words
+    assert "clearly ahead of every floor" not in words
+
+
 def test_a_data_set_with_floors_alone_is_one_that_a_floor_wins(small):
     rows = [r for r in small["summary"] if r["data"] != "cover" or r["encoder"] == "floor"]
     table, words = read(small | {"summary": rows})

@@ -198,6 +198,17 @@ def test_dots_stand_where_the_axis_says(page, raw_results):
         assert read == pytest.approx(expected, abs=(high - low) / 200)
 
 
+def test_a_floor_beyond_the_axis_is_an_arrow(desk):
+    arrow = desk.locator("#scores figure:visible i.off-left").first
+    row = arrow.locator("xpath=ancestor::tr")
+    assert row.locator("th").text_content().strip() == "majority"
+    style = (
+        "(e) => { const s = getComputedStyle(e, '::after'); return [s.content, s.borderWidth]; }"
+    )
+    assert arrow.evaluate(style) == ['"◀"', "0px"]
+    assert "0.100" in row.locator("td").last.text_content()
+
+
 def test_sorts_by_click_and_by_key(desk):
     button = visible(desk, "#leaderboard button:has-text('Average rank')")
     heading = desk.locator("#leaderboard figure:visible th:has-text('Average rank')")
