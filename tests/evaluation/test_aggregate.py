@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.aggregate import aggregate
@@ -54,6 +54,7 @@ def test_equals_are_all_best():
     assert result["a"].distance_to_best == 0
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abcde"),

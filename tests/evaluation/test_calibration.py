@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import BinaryCalibrationError
 
@@ -22,6 +22,7 @@ statements = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(statements)
 def test_error_is_torchmetrics(given_statements):
     confidence, right, row = (torch.tensor(part) for part in zip(*given_statements, strict=True))
