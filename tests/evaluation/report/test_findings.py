@@ -118,6 +118,13 @@ def test_a_data_set_with_floors_alone_is_one_that_a_floor_wins(small):
     assert "no encoder has a number" in words
 
 
+def test_nothing_measured_is_nothing_won(small):
+    table, words = read(small | {"summary": []})
+    assert table == {}
+    assert "ahead" not in words
+    assert "best" not in words
+
+
 def test_the_strongest_plain_protocol_speaks_for_a_data_set(raw_results):
     results = Results(raw_results)
     assert results.headlines["eurosat_ms"] == "linear"

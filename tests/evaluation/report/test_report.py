@@ -182,10 +182,13 @@ def test_dots_stand_where_the_axis_says(page, raw_results):
             const mark = row.querySelector('i:not([class])');
             if (!mark) return null;
             const box = mark.getBoundingClientRect();
-            const at = (name) =>
-              box.left + box.width * parseFloat(mark.style.getPropertyValue(name)) / 100;
+            const [whisker, dot] = ['::before', '::after'].map((part) => {
+              const style = getComputedStyle(mark, part);
+              return [parseFloat(style.left), parseFloat(style.width)].map((x) => x + box.left);
+            });
+            const right = whisker[0] + whisker[1] - box.left;
             const numbers = row.lastElementChild.textContent.match(/[0-9.]+/g).map(Number);
-            return { shown: [at('--v'), at('--l'), at('--h')], numbers };
+            return { shown: [dot[0], whisker[0], right], numbers };
           });
           return { ticks, rows: rows.filter((row) => row) };
         }"""
@@ -195,7 +198,7 @@ def test_dots_stand_where_the_axis_says(page, raw_results):
     for row in measured["rows"]:
         read = [low + (x - left) / (right - left) * (high - low) for x in row["shown"]]
         expected = [min(max(number, low), high) for number in row["numbers"]]
-        assert read == pytest.approx(expected, abs=(high - low) / 200)
+        assert read == pytest.approx(expected, abs=(high - low) / 100)
 
 
 def test_a_floor_beyond_the_axis_is_an_arrow(desk):
