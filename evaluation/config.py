@@ -5,7 +5,7 @@ trained on) and `configs/protocol` the protocols.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -70,6 +70,9 @@ class ProtocolConfig:
                 f"drop_wavelengths {self.drop_wavelengths}: expected two wavelengths in "
                 "micrometres, from and to"
             )
+
+
+_VARIATIONS = ("label_fraction", "drop_wavelengths", "drop_bands", "test_sensor", "test_data")
 
 
 @dataclass
@@ -181,6 +184,26 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
     if changes and name == base:
         raise InputError(f"protocol {base} with changes {changes} needs a name of its own")
     return name, _changed(composed, changes, "protocol")
+
+
+def base_of(name: str, protocols: Mapping[str, ProtocolConfig]) -> str | None:
+    """The protocol of which another is a variation, in labels or in test images alone.
+
+    Args:
+        name: Of the variation.
+        protocols: All that are evaluated.
+
+    Returns:
+        The name of the protocol that uses all labels and changes no test image, and is the same
+        otherwise; None if there is none, or `name` is such a one itself.
+    """
+    plain = {other: to_plain(protocol) for other, protocol in protocols.items()}
+    default = {entry.name: entry.default for entry in fields(ProtocolConfig)} | {"drop_bands": []}
+    words = {key: "" for key in ("title", "description")}
+    wanted = plain[name] | {key: default[key] for key in _VARIATIONS} | words
+    if wanted == plain[name] | words:
+        return None
+    return next((other for other in plain if plain[other] | words == wanted), None)
 
 
 def list_protocols(config_dir: Path | None = None) -> list[str]:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from evaluation.aggregate import aggregate
 from evaluation.folder import FORMAT, ResultsFolder
-from evaluation.intervals import compare, intervals
+from evaluation.intervals import Resampled, resample
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.tasks import DIRECTIONS, main_metric
 from rasters.progress import show_progress
@@ -28,6 +28,9 @@ from specialists.run import describe_machine, package_versions, write_json
 
 Case = tuple[str, str, str]
 """Data set, protocol and encoder."""
+
+_Resampled = tuple[int, Resampled]
+"""Number of seeds, and the scores of every resample."""
 
 
 def write_results(
@@ -53,8 +56,8 @@ def write_results(
     efficiency: dict[str, dict[str, Any]] = defaultdict(dict)
     for record in folder.read_all("efficiency"):
         efficiency[record["encoder"]][record["data"]] = record["measured"]
-    predictions = _read_predictions(folder, cells)
-    summary = _summarise(predictions, resamples)
+    resampled = _resample_all(_read_predictions(folder, cells), resamples)
+    summary = _summarise(resampled)
     results = {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,7 +71,7 @@ def write_results(
         "protocols": {record["name"]: record for record in folder.read_all("protocols")},
         "cells": cells,
         "summary": summary,
-        "comparisons": _compare_all(predictions, encoders, resamples),
+        "comparisons": _compare_all(resampled, encoders),
         "aggregate": _aggregate(summary),
         "gate_usage": _gate_usage(cells),
         "examples": _choose_examples(folder, summary, encoders),
@@ -108,13 +111,21 @@ def _read_predictions(
     return found
 
 
-def _summarise(
+def _resample_all(
     predictions: Mapping[Case, list[Predictions]], resamples: int
-) -> list[dict[str, Any]]:
+) -> dict[Case, _Resampled]:
+    return {
+        case: (len(seeds), resample(seeds, resamples=resamples))
+        for case, seeds in show_progress(predictions.items(), "Intervals", len(predictions))
+    }
+
+
+def _summarise(resampled: Mapping[Case, _Resampled]) -> list[dict[str, Any]]:
     rows = []
-    for (data, protocol, encoder), seeds in show_progress(predictions.items(), "Intervals"):
-        decisive, _ = main_metric(seeds[0].task)
-        for metric, found in intervals(seeds, resamples=resamples).items():
+    for (data, protocol, encoder), (seeds, scores) in resampled.items():
+        decisive, _ = main_metric(scores.task)
+        for metric in scores.values:
+            found = scores.interval(metric)
             rows.append(
                 {
                     "encoder": encoder,
@@ -126,7 +137,7 @@ def _summarise(
                     "value": found.value,
                     "low": found.low,
                     "high": found.high,
-                    "seeds": len(seeds),
+                    "seeds": seeds,
                     "unit": found.unit,
                     "units": found.units,
                 }
@@ -135,34 +146,28 @@ def _summarise(
 
 
 def _compare_all(
-    predictions: Mapping[Case, list[Predictions]],
-    encoders: Mapping[str, Mapping[str, Any]],
-    resamples: int,
+    resampled: Mapping[Case, _Resampled], encoders: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Every encoder against every other and against the floors, by the metric that decides."""
     places: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for data, protocol, encoder in predictions:
+    for data, protocol, encoder in resampled:
         places[data, protocol].append(encoder)
-    pairs = [
-        (data, protocol, first, second)
-        for (data, protocol), names in places.items()
-        for first, second in _pairs(names, encoders)
-    ]
     rows = []
-    for data, protocol, first, second in show_progress(pairs, "Comparisons"):
-        one, other = predictions[data, protocol, first], predictions[data, protocol, second]
-        metric, _ = main_metric(one[0].task)
-        difference = compare(one, other, metric, resamples=resamples)
-        rows.append(
-            {
-                "data": data,
-                "protocol": protocol,
-                "metric": metric,
-                "a": first,
-                "b": second,
-                **asdict(difference),
-            }
-        )
+    for (data, protocol), names in places.items():
+        for first, second in _pairs(names, encoders):
+            _, one = resampled[data, protocol, first]
+            _, other = resampled[data, protocol, second]
+            metric, _ = main_metric(one.task)
+            rows.append(
+                {
+                    "data": data,
+                    "protocol": protocol,
+                    "metric": metric,
+                    "a": first,
+                    "b": second,
+                    **asdict(one.compare(other, metric)),
+                }
+            )
     return rows
 
 

@@ -18,7 +18,13 @@ from evaluation.cells import (
     is_plain,
     serves,
 )
-from evaluation.config import EvaluateConfig, ProtocolConfig, load_data_config, load_protocol
+from evaluation.config import (
+    EvaluateConfig,
+    ProtocolConfig,
+    base_of,
+    load_data_config,
+    load_protocol,
+)
 from evaluation.dataset import EvaluationData, load_data
 from evaluation.efficiency import measure_efficiency
 from evaluation.encoders import EncoderConfig, is_random, load_encoder
@@ -79,6 +85,8 @@ def evaluate(
             "title": protocol.title,
             "probe": protocol.probe.kind,
             "description": protocol.description,
+            "label_fraction": protocol.label_fraction,
+            "base": base_of(name, protocols),
         }
         folder.write("protocols", name, content=content)
     run = _Run(config, folder, protocols, others, registry)

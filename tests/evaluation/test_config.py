@@ -1,6 +1,7 @@
 import pytest
 
 from evaluation.config import (
+    base_of,
     compose_evaluation,
     list_protocols,
     load_data_config,
@@ -58,3 +59,17 @@ def test_configuration_names_every_field_it_refuses():
 def test_plain_configuration_has_no_objects():
     config = compose_evaluation(["encoders=[a]", "data_sets=[eurosat_ms]"])
     assert to_plain(config)["encoders"] == ["a"]
+
+
+def test_variations_know_what_they_vary():
+    names = ["knn", "linear", "linear_10", "linear_without_swir", "linear_random_split"]
+    protocols = dict(load_protocol(name) for name in names)
+    bases = {name: base_of(name, protocols) for name in names}
+    assert bases == {
+        "knn": None,
+        "linear": None,
+        "linear_10": "linear",
+        "linear_without_swir": "linear",
+        "linear_random_split": None,
+    }
+    assert base_of("linear_10", {"linear_10": protocols["linear_10"]}) is None
