@@ -129,9 +129,14 @@ class _Answer:
 
 def _summarize(levels: list[Tensor]) -> dict[str, Tensor]:
     """Mean and standard deviation of each level's channels, (B, C_i) each."""
-    pairs = [torch.std_mean(level.flatten(2), dim=2, correction=0) for level in levels]
-    means = {f"mean/{number}": mean for number, (_, mean) in enumerate(pairs)}
-    return means | {f"std/{number}": std for number, (std, _) in enumerate(pairs)}
+    means, deviations = {}, {}
+    for number, level_BCHW in enumerate(levels):
+        # In two passes: as exact as torch.std_mean, and on CPUs several times as fast.
+        mean_BC11 = level_BCHW.mean((2, 3), keepdim=True)
+        deviation_BC = (level_BCHW - mean_BC11).square_().mean((2, 3)).sqrt_()
+        means[f"mean/{number}"] = mean_BC11[:, :, 0, 0]
+        deviations[f"std/{number}"] = deviation_BC
+    return means | deviations
 
 
 def _targets(chips: ChipDataset, batch: Batch) -> NDArray[Any]:
