@@ -236,7 +236,10 @@ def _score_seeds(scorers: Sequence[Scorer], weights_RN: Array) -> dict[str, Arra
 
 
 def _corrected_limits(value: float, draws_R: Array, level: float) -> tuple[float, float]:
-    """Bias-corrected percentiles of the resamples in which the score is defined."""
+    """Bias-corrected percentiles of the resamples in which the score is defined.
+
+    With a handful of samples the correction may move past the score itself; the limits hold it.
+    """
     defined_R = draws_R[np.isfinite(draws_R)]
     if not len(defined_R) or not np.isfinite(value):
         return _UNKNOWN
@@ -245,7 +248,7 @@ def _corrected_limits(value: float, draws_R: Array, level: float) -> tuple[float
     bias = norm.ppf(np.clip(below, least, 1 - least))
     tails = norm.ppf([(1 - level) / 2, (1 + level) / 2])
     low, high = np.quantile(defined_R, norm.cdf(2 * bias + tails)).tolist()
-    return low, high
+    return min(low, value), max(high, value)
 
 
 def _check_same(given: Sequence[Predictions] | Sequence[Resampled]) -> None:

@@ -7,27 +7,30 @@ from typing import Any
 
 from evaluation.encoders import EncoderConfig, parse_encoder
 from registry import Registry
-from sensors import InputError
+from sensors import BandPlan, Channel, InputError
 from specialists import SpecialistSpec, read_spec
 from specialists.run import RunFolder
 
 FLOORS = ("majority", "image-statistics", "random-convolution")
 
 
-def line_up(entries: Sequence[Any], registry: Registry, *, floors: bool) -> list[EncoderConfig]:
-    """The encoders of an evaluation.
+def line_up(
+    entries: Sequence[Any], bands: Sequence[Channel], registry: Registry, *, floors: bool
+) -> list[EncoderConfig]:
+    """The encoders that are evaluated on a data set.
 
     Args:
         entries: What was asked for, see `parse_encoder`.
+        bands: Of the data set.
         registry: Where specialists are looked up by name.
-        floors: Add the floors: those of `FLOORS`, and for each network asked for one of the same
-            shape with random weights.
+        floors: Add the floors: those of `FLOORS`, and one of random weights of the same shape for
+            each network that was asked for and can take these bands.
 
     Raises:
         InputError: If a specialist is not there, or two encoders have the same name.
     """
     asked = [parse_encoder(entry) for entry in entries]
-    twins = [_random_twin(config, registry) for config in asked]
+    twins = [_random_twin(config, tuple(bands), registry) for config in asked]
     chosen = list(asked)
     if floors:
         beside = [EncoderConfig(source) for source in FLOORS]
@@ -42,8 +45,10 @@ def line_up(entries: Sequence[Any], registry: Registry, *, floors: bool) -> list
     return chosen
 
 
-def _random_twin(config: EncoderConfig, registry: Registry) -> EncoderConfig | None:
-    """A network of the same shape and random weights; None for what has no weights."""
+def _random_twin(
+    config: EncoderConfig, bands: tuple[Channel, ...], registry: Registry
+) -> EncoderConfig | None:
+    """A network of the same shape and random weights; None for what has no weights, or no bands."""
     kind = config.source.partition(":")[0]
     if kind in ("timm", "torchgeo"):
         if config.weights is None:
@@ -53,6 +58,8 @@ def _random_twin(config: EncoderConfig, registry: Registry) -> EncoderConfig | N
     if kind == "random" or config.source in FLOORS:
         return None
     spec = _spec(config.source, registry)
+    if not BandPlan.match(spec.bands, bands).is_applicable:
+        return None
     twin = EncoderConfig(f"random:{spec.architecture}", stem_stride=spec.stem_stride)
     if spec.stem_stride != EncoderConfig.stem_stride:
         twin.name = f"random-{spec.architecture}-stem{spec.stem_stride}"

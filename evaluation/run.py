@@ -37,7 +37,7 @@ from evaluation.repeat import repeat_command
 from evaluation.results import write_results
 from rasters.progress import show_progress
 from registry import Registry
-from sensors import InputError
+from sensors import InputError, MissingBandsError
 from specialists.cost import count_parameters
 from specialists.run import describe_machine
 
@@ -78,7 +78,14 @@ def evaluate(
             f"{', '.join(data_sets)}"
         )
     registry = Registry.open(config.registry)
-    encoders = line_up(config.encoders, registry, floors=config.floors)
+    units = [
+        (data, encoder, seed)
+        for data in data_sets.values()
+        for encoder in line_up(
+            config.encoders, data.chips["train"].bands, registry, floors=config.floors
+        )
+        for seed in config.seeds
+    ]
     for name, protocol in protocols.items():
         content = {
             "name": name,
@@ -90,12 +97,6 @@ def evaluate(
         }
         folder.write("protocols", name, content=content)
     run = _Run(config, folder, protocols, others, registry)
-    units = [
-        (data, encoder, seed)
-        for data in data_sets.values()
-        for encoder in encoders
-        for seed in config.seeds
-    ]
     empty = 0
     for data, encoder, seed in show_progress(units, "Data sets x encoders x seeds"):
         empty += run.evaluate(data, encoder, seed)
@@ -182,7 +183,7 @@ class _Run:
                 examples=config.examples if seed == first and is_plain(protocol) else 0,
             )
         except InputError as error:
-            return cell.write_empty(str(error), command=command)
+            return cell.write_empty(_reason(error), command=command)
         if outcome.maps:
             write_examples(self.folder, subject, name, outcome.maps)
         return cell.write(outcome, seconds=time.perf_counter() - started, command=command)
@@ -259,6 +260,15 @@ class _Parts:
         if self._parts is None:
             self._parts = self.subject.own_features()
         return self._parts
+
+
+def _reason(error: InputError) -> str:
+    """Why a cell is empty, short enough for a table."""
+    if not isinstance(error, MissingBandsError) or not error.missing:
+        return str(error)
+    names = [missing.wanted.name for missing in error.missing]
+    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    return f"the data lack {len(names)} of its bands: {shown}"
 
 
 def _in_words(record: Mapping[str, Any]) -> str:

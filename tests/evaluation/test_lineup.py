@@ -6,6 +6,8 @@ from registry import Registry
 from sensors import InputError, load_sensor
 from specialists import SpecialistSpec, build_specialist, save_weights
 
+BANDS = load_sensor("naip").channels
+
 
 @pytest.fixture
 def registry(tmp_path):
@@ -17,7 +19,7 @@ def weights(tmp_path):
     def write(name, stem_stride=4):
         spec = SpecialistSpec(
             task="scene-classification",
-            bands=load_sensor("naip").channels,
+            bands=BANDS,
             classes=("a", "b"),
             mean=(0.2,) * 4,
             std=(0.1,) * 4,
@@ -34,6 +36,7 @@ def weights(tmp_path):
 def test_floors_come_with_a_random_twin_of_each_shape(registry, weights):
     chosen = line_up(
         [weights("one"), weights("two"), weights("fine", 2), "timm:resnet18"],
+        BANDS,
         registry,
         floors=True,
     )
@@ -43,27 +46,35 @@ def test_floors_come_with_a_random_twin_of_each_shape(registry, weights):
     assert chosen[-1].name == "random-convnextv2_atto-stem2"
 
 
+def test_no_twin_of_what_cannot_take_the_bands(registry, weights):
+    radar = load_sensor("sentinel-1-grd").channels
+    sources = [config.source for config in line_up([weights("one")], radar, registry, floors=True)]
+    assert sources[1:] == list(FLOORS)
+
+
 def test_a_network_with_weights_has_one_without(registry):
     entry = {"source": "timm:resnet18", "weights": "/weights/resnet18.safetensors"}
-    chosen = line_up([entry], registry, floors=True)
+    chosen = line_up([entry], BANDS, registry, floors=True)
     assert chosen[-1] == EncoderConfig("timm:resnet18", name="resnet18-random", is_floor=True)
 
 
 def test_only_what_was_asked_for(registry):
-    assert line_up(["majority"], registry, floors=False) == [EncoderConfig("majority")]
+    assert line_up(["majority"], BANDS, registry, floors=False) == [EncoderConfig("majority")]
 
 
 def test_a_floor_is_not_there_twice(registry):
-    sources = [config.source for config in line_up(["image-statistics"], registry, floors=True)]
+    sources = [
+        config.source for config in line_up(["image-statistics"], BANDS, registry, floors=True)
+    ]
     assert sorted(sources) == sorted(FLOORS)
 
 
 def test_one_name_for_two_encoders_is_refused(registry):
     entries = [{"source": f"timm:{name}", "name": "same"} for name in ("resnet18", "resnet34")]
     with pytest.raises(InputError, match="two encoders are named same"):
-        line_up(entries, registry, floors=False)
+        line_up(entries, BANDS, registry, floors=False)
 
 
 def test_a_specialist_that_is_not_there_is_named(registry):
     with pytest.raises(InputError, match="lakes"):
-        line_up(["lakes"], registry, floors=True)
+        line_up(["lakes"], BANDS, registry, floors=True)
