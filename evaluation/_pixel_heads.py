@@ -3,6 +3,7 @@
 Shape suffixes: B batch, C channels, K outputs, H height, W width; h, w those of the finest level.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _WIDTH = 128
+_GROUP = 32  # `Conv3x3GNReLU` normalises 32 groups of channels
 _FPN_LEVELS = 4
 
 Shape = tuple[int, int, int]
@@ -55,10 +57,13 @@ def _build(name: str, shapes: Sequence[Shape], outputs: int) -> nn.Module:
         return SumHead(shapes, outputs)
     if _is_pyramid(shapes):
         return _FPNHead([channels for channels, _, _ in shapes], outputs)
+    # As wide as what it reads, in whole groups: a few bands at full resolution would cost the most.
+    groups = math.ceil(sum(channels for channels, _, _ in shapes) / _GROUP)
+    width = min(groups * _GROUP, _WIDTH)
     return nn.Sequential(
-        SumHead(shapes, _WIDTH),
-        Conv3x3GNReLU(_WIDTH, _WIDTH),
-        nn.Conv2d(_WIDTH, outputs, kernel_size=1),
+        SumHead(shapes, width),
+        Conv3x3GNReLU(width, width),
+        nn.Conv2d(width, outputs, kernel_size=1),
     )
 
 

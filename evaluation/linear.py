@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from evaluation._selection import main_score, worth
 from evaluation.predictions import ScenePredictions
@@ -23,15 +24,18 @@ from sensors import InputError
 Samples = tuple[NDArray[np.float32], NDArray[Any]]
 
 _MAX_ITERATIONS = 1000
+_PATIENCE = 2
+_WORTH_THREADS = 2e7  # multiply-adds of one product
 
 
 class LinearModel:
     """Logistic regression (L-BFGS; one against the rest for multi-label), or ridge regression.
 
-    Features are standardised by the training samples. Every penalty is tried on the selection
-    samples, or, without them, on training samples held out fold by fold. The model is fitted on the
-    training samples alone, so that a share of the labels stays that share. Of equally good
-    penalties the strongest is kept.
+    Features are standardised by the training samples. Penalties are tried from the strongest on, on
+    the selection samples or, without them, on training samples held out fold by fold, until two in
+    a row were worse than the best: weaker ones overfit more, and take the longest. Of equally good
+    ones the strongest is kept. The model is fitted on the training samples alone, so that a share
+    of the labels stays that share.
 
     Args:
         task: What the targets are.
@@ -63,28 +67,29 @@ class LinearModel:
     ) -> None:
         if not penalties or min(penalties) <= 0:
             raise InputError(f"probe.penalties {list(penalties)}: expected one or more above 0")
-        # The strongest first: its weights are the smallest, and each fit starts from the last.
+        # Strong penalties make small weights, and each fit starts from the last.
         path = sorted(penalties, reverse=True)
-        models = _fit_path(task, train, path)
-        if selection is None:
-            predictions = _predict_held_out(task, train, path, folds, seed)
-            truth = train[1]
-        else:
-            predictions = [model.predict(selection[0]) for model in models]
-            truth = selection[1]
+        truth = train[1] if selection is None else selection[1]
         names = [str(number) for number in range(len(truth))]
-        scores = [
-            main_score(ScenePredictions.of(task, names, prediction_NK, truth))
-            for prediction_NK in predictions
-        ]
-        best = int(np.argmax([worth(task, score) for score in scores]))
+        trials = (
+            _try_path(task, train, selection[0], path)
+            if selection is not None
+            else _try_path_in_folds(task, train, path, folds, seed)
+        )
+        models, scores, best = [], [], 0
+        for model, prediction_NK in trials:
+            models.append(model)
+            scores.append(main_score(ScenePredictions.of(task, names, prediction_NK, truth)))
+            best = int(np.argmax([worth(task, score) for score in scores]))
+            if len(scores) > best + _PATIENCE:
+                break
         self._model = models[best]
         name = "alpha" if task.kind == "regression" else "C"
         tried = path if name == "alpha" else [1 / penalty for penalty in path]
         self.hyperparameters: dict[str, Any] = {
             name: tried[best],
             "converged": self._model.converged,
-            "sweep": {f"{value:g}": score for value, score in zip(tried, scores, strict=True)},
+            "sweep": {f"{value:g}": score for value, score in zip(tried, scores, strict=False)},
         }
 
     def predict(self, features_ND: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +120,9 @@ class _Classes:
     def fit(self, x_ND: NDArray[np.float64], targets: NDArray[Any], penalty: float) -> None:
         self._present = np.unique(targets).astype(np.int64)
         if len(self._present) > 1:
-            self._logistic.set_params(C=1 / penalty).fit(x_ND, targets)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # kept as `converged`
+                self._logistic.set_params(C=1 / penalty).fit(x_ND, targets)
             self.converged = bool(self._logistic.n_iter_.max() < _MAX_ITERATIONS)
 
     def predict(self, x_ND: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,7 +179,11 @@ class _Fitted:
         return self._estimator.predict(x_ND).astype(np.float32)
 
 
-def _fit_path(task: Task, train: Samples, penalties: Sequence[float]) -> list[_Fitted]:
+Trial = tuple[_Fitted, NDArray[np.float32]]
+"""A model fitted on all training samples, and the predictions to judge its penalty by."""
+
+
+def _fit_path(task: Task, train: Samples, penalties: Sequence[float]) -> Iterator[_Fitted]:
     """One model a penalty; in double precision, as L-BFGS stops early at weak ones in single."""
     scaler = StandardScaler()
     x_ND = scaler.fit_transform(train[0].astype(np.float64))
@@ -180,30 +191,40 @@ def _fit_path(task: Task, train: Samples, penalties: Sequence[float]) -> list[_F
     estimator: _Estimator
     if task.kind == "regression":
         estimator = _Values()
+    elif task.multi_label:
+        estimator = _Labels(count)
     else:
-        estimator = _Labels(count) if task.multi_label else _Classes(count)
-    models = []
-    with warnings.catch_warnings():
-        # Kept as `converged`.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for penalty in penalties:
+        estimator = _Classes(count)
+    # Products of small matrices end sooner than threads that share them have found each other.
+    threads = 1 if x_ND.size * count < _WORTH_THREADS else None
+    for penalty in penalties:
+        with threadpool_limits(threads):
             estimator.fit(x_ND, train[1], penalty)
-            models.append(_Fitted(scaler, copy.deepcopy(estimator)))
-    return models
+        yield _Fitted(scaler, copy.deepcopy(estimator))
 
 
-def _predict_held_out(
+def _try_path(
+    task: Task, train: Samples, features_ND: NDArray[np.float32], penalties: Sequence[float]
+) -> Iterator[Trial]:
+    for model in _fit_path(task, train, penalties):
+        yield model, model.predict(features_ND)
+
+
+def _try_path_in_folds(
     task: Task, train: Samples, penalties: Sequence[float], folds: int, seed: int
-) -> list[NDArray[np.float32]]:
-    """For every penalty, what models say of the training samples they were not fitted on."""
+) -> Iterator[Trial]:
+    """Each training sample's prediction is that of a model that was not fitted on it."""
     features_ND, targets = train
-    shape = (len(penalties), len(features_ND), len(task.classes))
-    predictions = np.empty(shape, np.float32)
-    for fitted_N, held_out_N in _split(task, targets, folds, seed):
-        models = _fit_path(task, (features_ND[fitted_N], targets[fitted_N]), penalties)
-        for prediction_NK, model in zip(predictions, models, strict=True):
-            prediction_NK[held_out_N] = model.predict(features_ND[held_out_N])
-    return list(predictions)
+    parts = list(_split(task, targets, folds, seed))
+    paths = [
+        _fit_path(task, (features_ND[fitted_N], targets[fitted_N]), penalties)
+        for fitted_N, _ in parts
+    ]
+    for model, *others in zip(_fit_path(task, train, penalties), *paths, strict=True):
+        prediction_NK = np.empty((len(features_ND), len(task.classes)), np.float32)
+        for (_, held_out_N), other in zip(parts, others, strict=True):
+            prediction_NK[held_out_N] = other.predict(features_ND[held_out_N])
+        yield model, prediction_NK
 
 
 def _split(

@@ -117,12 +117,17 @@ def fit_pixel_probe(
 
     Raises:
         InputError: If features are not dense or not finite, there are several learning rates and no
-            selection split, fewer than two classes are labelled, or a value does not vary.
+            selection split, fewer than two classes are labelled, a value does not vary, or a
+            number of epochs or chips is below 1.
     """
     if not learning_rates or (selection is None and len(learning_rates) > 1):
         raise InputError(
             f"probe.learning_rates={list(learning_rates)}: expected at least one, and no more than "
             "one without a selection split to choose by"
+        )
+    if epochs < 1 or batch_size < 1:
+        raise InputError(
+            f"probe.epochs={epochs} and probe.batch_size={batch_size}: expected 1 or more of both"
         )
     shapes = level_shapes(train)
     answers = pixel_answers(task, train.targets)

@@ -37,7 +37,7 @@ class ProbeConfig:
     pooling: str = "pyramid"
     k: int = 5
     distance: str = "cosine"
-    penalties: list[float] = field(default_factory=lambda: [10.0**n for n in range(-2, 5)])
+    penalties: list[float] = field(default_factory=lambda: [10.0**n for n in range(-2, 6)])
     folds: int = 5
     learning_rates: list[float] = field(default_factory=lambda: [1e-3, 1e-2])
     epochs: int = 20

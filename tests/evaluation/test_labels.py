@@ -64,6 +64,14 @@ def test_every_class_of_masks_is_kept_if_it_can(seed):
     assert len(few_labels(masks, 0.01, seed)) == 1  # too few for all, and no more than asked
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_one_chip_that_has_all_goes_before_others(seed):
+    masks = np.zeros((100, 4, 4), np.uint8)
+    masks[[3, 4], 0, 0] = 1
+    masks[[4, 5, 6], 1, 1] = 2
+    assert few_labels(masks, 0.01, seed).tolist() == [4]
+
+
 def test_every_label_is_kept_if_it_can():
     flags = np.zeros((100, 3), np.float32)
     flags[:, 0], flags[41, 1], flags[17, 2] = 1, 1, 1

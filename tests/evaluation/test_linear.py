@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, average_precision_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -84,7 +85,6 @@ def test_the_best_penalty_on_the_selection_split_is_kept(task, draw, measure):
         assert score == pytest.approx(measure(selection[1], alone.predict(selection[0])), abs=0.01)
     best = max(model.hyperparameters["sweep"].values())
     assert measure(selection[1], model.predict(selection[0])) == pytest.approx(best)
-    assert len(model.hyperparameters["sweep"]) == len(PENALTIES)
 
 
 def test_errors_are_to_be_small():
@@ -102,6 +102,15 @@ def test_of_equally_good_penalties_the_strongest():
     assert found["C"] == 0.01
 
 
+def test_penalties_too_weak_to_help_are_not_tried():
+    train, selection = values(40, 0), values(300, 1)
+    penalties = [1e6, 1e1, 1e-3, 1e-4, 1e-5, 1e-6]
+    found = LinearModel(VALUES, train, selection, penalties=penalties).hyperparameters
+    tried = [float(alpha) for alpha in found["sweep"]]
+    assert tried == penalties[: tried.index(found["alpha"]) + 3]
+    assert len(tried) < len(penalties)
+
+
 @pytest.mark.parametrize(("task", "draw"), [(SCENES, scenes), (LABELS, labels), (VALUES, values)])
 def test_without_a_selection_split_samples_are_held_out(task, draw):
     train, test = draw(60, 0), draw(30, 1)
@@ -113,6 +122,16 @@ def test_without_a_selection_split_samples_are_held_out(task, draw):
     alone = LinearModel(task, train, test, penalties=[chosen if task is VALUES else 1 / chosen])
     # Another way to the same optimum, fitted on every training sample.
     np.testing.assert_allclose(model.predict(test[0]), alone.predict(test[0]), atol=0.01)
+
+
+def test_held_out_samples_are_those_of_scikit_learns_folds():
+    features, classes = train = scenes(60, 0)
+    found = LinearModel(SCENES, train, penalties=PENALTIES, folds=3, seed=1).hyperparameters
+    folds = StratifiedKFold(3, shuffle=True, random_state=1)
+    for C, score in found["sweep"].items():
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=float(C), max_iter=1000))
+        said = cross_val_predict(pipeline, features.astype(np.float64), classes, cv=folds)
+        assert score == pytest.approx((said == classes).mean(), abs=0.02)
 
 
 def test_a_class_that_is_missing_in_training():
