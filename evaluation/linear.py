@@ -24,7 +24,7 @@ from sensors import InputError
 Samples = tuple[NDArray[np.float32], NDArray[Any]]
 
 _MAX_ITERATIONS = 1000
-_PATIENCE = 2
+_PATIENCE = 3
 _WORTH_THREADS = 2e7  # multiply-adds of one product
 
 
@@ -32,10 +32,10 @@ class LinearModel:
     """Logistic regression (L-BFGS; one against the rest for multi-label), or ridge regression.
 
     Features are standardised by the training samples. Penalties are tried from the strongest on, on
-    the selection samples or, without them, on training samples held out fold by fold, until two in
-    a row were worse than the best: weaker ones overfit more, and take the longest. Of equally good
-    ones the strongest is kept. The model is fitted on the training samples alone, so that a share
-    of the labels stays that share.
+    the selection samples or, without them, on training samples held out fold by fold, until three
+    in a row were worse than the best: weaker ones overfit more, and take the longest. Of equally
+    good ones the strongest is kept. The model is fitted on the training samples alone, so that a
+    share of the labels stays that share.
 
     Args:
         task: What the targets are.
@@ -76,13 +76,15 @@ class LinearModel:
             if selection is not None
             else _try_path_in_folds(task, train, path, folds, seed)
         )
-        models, scores, best = [], [], 0
+        models, scores = [], []
         for model, prediction_NK in trials:
             models.append(model)
             scores.append(main_score(ScenePredictions.of(task, names, prediction_NK, truth)))
-            best = int(np.argmax([worth(task, score) for score in scores]))
-            if len(scores) > best + _PATIENCE:
+            worths = [worth(task, score) for score in scores]
+            # As bad as the best does not count: the strongest all say the most frequent class.
+            if all(value < max(worths) for value in worths[-_PATIENCE:]):
                 break
+        best = worths.index(max(worths))
         self._model = models[best]
         name = "alpha" if task.kind == "regression" else "C"
         tried = path if name == "alpha" else [1 / penalty for penalty in path]
@@ -122,6 +124,8 @@ class _Classes:
         if len(self._present) > 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # kept as `converged`
+                # One label a class looks to scikit-learn like the values of a regression.
+                warnings.filterwarnings("ignore", "The number of unique classes is greater")
                 self._logistic.set_params(C=1 / penalty).fit(x_ND, targets)
             self.converged = bool(self._logistic.n_iter_.max() < _MAX_ITERATIONS)
 

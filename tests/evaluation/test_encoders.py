@@ -275,11 +275,11 @@ def test_random_convolutions_follow_their_definition():
     x_BCHW = (x_BCHW - torch.tensor(CONTEXT.mean)[:, None, None]) / torch.tensor(CONTEXT.std)[
         :, None, None
     ]
-    patch = x_BCHW[1, :, 7:14, 3:10]  # 5 x 5 windows around the 4 x 4 pixels 8..11, 4..7
+    patch = x_BCHW[1, :, 7:14, 3:10]  # around the 4 x 4 pixels 8..11, 4..7
     values = [
         (filters_FCKK[20] * patch[:, r : r + 3, c : c + 3]).sum()
-        for r in range(4)
-        for c in range(4)
+        for r in range(0, 4, 2)
+        for c in range(0, 4, 2)
     ]
     response = torch.stack(values)
     up, down = (response - 1).relu().mean(), (-response - 1).relu().mean()
