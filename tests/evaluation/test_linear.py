@@ -107,8 +107,16 @@ def test_penalties_too_weak_to_help_are_not_tried():
     penalties = [1e6, 1e1, 1e-3, 1e-4, 1e-5, 1e-6]
     found = LinearModel(VALUES, train, selection, penalties=penalties).hyperparameters
     tried = [float(alpha) for alpha in found["sweep"]]
-    assert tried == penalties[: tried.index(found["alpha"]) + 3]
+    assert tried == penalties[: tried.index(found["alpha"]) + 4]
     assert len(tried) < len(penalties)
+
+
+def test_penalties_that_are_all_too_strong_do_not_end_the_path():
+    train, selection = scenes(40, 0), scenes(100, 1)
+    penalties = [1e9, 1e8, 1e7, 1e6, 1e5, 1.0]
+    found = LinearModel(SCENES, train, selection, penalties=penalties).hyperparameters
+    assert len(set([*found["sweep"].values()][:5])) == 1
+    assert found["C"] == 1
 
 
 @pytest.mark.parametrize(("task", "draw"), [(SCENES, scenes), (LABELS, labels), (VALUES, values)])
