@@ -55,7 +55,7 @@ class Extraction:
                 self._check(rows, batch["id"])
                 rows["targets"] = _targets(self.view.chips, batch)
                 if record is None:
-                    record, arrays = self._begin(answer, rows)
+                    record, arrays = self._begin(answer, rows, batch["image"].shape[-2:])
                 done = record["done"]
                 for name, values in rows.items():
                     arrays[name][done : done + len(values)] = values
@@ -81,7 +81,9 @@ class Extraction:
             gate=self.module.gate_weights(*inputs) if hasattr(self.module, "gate_weights") else {},
         )
 
-    def _begin(self, answer: "_Answer", rows: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def _begin(
+        self, answer: "_Answer", rows: Arrays, size: Sequence[int]
+    ) -> tuple[dict[str, Any], Arrays]:
         """The record of an extraction with nothing done, and its empty arrays."""
         shapes = {
             name: ((len(self.view), *values.shape[1:]), str(values.dtype))
@@ -94,9 +96,18 @@ class Extraction:
             "groups": self.view.chips.groups,
             "columns": {name: part.shape[1] for name, part in answer.pooled.items()},
             "members": list(answer.gate),
+            "covered": self._covered(answer.levels, size),
             "arrays": shapes,
         }
         return record, self.files.create(shapes)
+
+    def _covered(self, levels: Sequence[Tensor], size: Sequence[int]) -> list[float]:
+        """Share of the levels' rows and columns that is image; the rest is padding."""
+        if not levels:
+            return [1.0, 1.0]
+        step = self.module.feature_info.reduction()[0]
+        grid = levels[0].shape[-2:]
+        return [length / (cells * step) for length, cells in zip(size, grid, strict=True)]
 
     def _check(self, rows: Arrays, ids: Sequence[str]) -> None:
         for name, values in rows.items():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sensors import InputError
 
-FORMAT = 1
+FORMAT = 2
 _RECORD = "record.json"
 
 Arrays = dict[str, NDArray[Any]]

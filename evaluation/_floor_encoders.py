@@ -55,11 +55,11 @@ class RandomConvolution(BandAdapter):
         return [torch.cat([self._respond(part_BCHW) for part_BCHW in torch.split(x_BCHW, _IMAGES)])]
 
     def _respond(self, x_BCHW: Tensor) -> Tensor:
-        response_BFHW = F.conv2d(
-            x_BCHW, self.weight_FCKK, stride=_STRIDE, padding=_KERNEL // 2
-        )
+        response_BFHW = F.conv2d(x_BCHW, self.weight_FCKK, stride=_STRIDE, padding=_KERNEL // 2)
         sides = [F.relu(sign * response_BFHW - _BIAS) for sign in (1, -1)]
-        return torch.cat([F.avg_pool2d(side_BFHW, _POOLING // _STRIDE) for side_BFHW in sides], dim=1)
+        return torch.cat(
+            [F.avg_pool2d(side_BFHW, _POOLING // _STRIDE) for side_BFHW in sides], dim=1
+        )
 
 
 class ImageStatistics(BandAdapter):

@@ -28,6 +28,7 @@ class PixelNetwork(nn.Module):
         shapes: (C, h, w) of every level, finest first.
         moments: Mean and standard deviation (C,) of every level over the training chips.
         outputs: Number of outputs K.
+        covered: Share of the levels' rows and columns that the image covers.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class PixelNetwork(nn.Module):
         shapes: Sequence[Shape],
         moments: Sequence[tuple[Tensor, Tensor]],
         outputs: int,
+        covered: Sequence[float] = (1.0, 1.0),
     ) -> None:
         super().__init__()
+        self.covered = covered
         self.head = _build(name, shapes, outputs)
         for number, (mean_C, std_C) in enumerate(moments):
             self.register_buffer(f"mean_{number}", mean_C[:, None, None])
@@ -49,7 +52,9 @@ class PixelNetwork(nn.Module):
             (level - self.get_buffer(f"mean_{number}")) / self.get_buffer(f"std_{number}")
             for number, level in enumerate(levels)
         ]
-        return _resize(self.head(scaled), size)
+        height, width = size
+        whole = [round(length / share) for length, share in zip(size, self.covered, strict=True)]
+        return _resize(self.head(scaled), whole)[..., :height, :width]
 
 
 def _build(name: str, shapes: Sequence[Shape], outputs: int) -> nn.Module:

@@ -43,6 +43,8 @@ class Features:
             or values (N, K, H, W) with NaN for none.
         gate: For ensembles, the weight of every member for each chip (N,).
         key: Name of the extraction in the cache.
+        covered: Share of the levels' rows and columns that the image covers, the rest being the
+            padding that the encoder needs.
     """
 
     ids: tuple[str, ...]
@@ -53,6 +55,7 @@ class Features:
     targets: NDArray[Any]
     gate: dict[str, NDArray[np.float32]] | None
     key: str
+    covered: tuple[float, ...] = (1.0, 1.0)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -171,4 +174,5 @@ def _read(files: FeatureFiles, record: dict[str, Any], key: str) -> Features:
         if gate_NM is None
         else {name: np.array(gate_NM[:, m]) for m, name in enumerate(record["members"])},
         key=key,
+        covered=tuple(record["covered"]),
     )

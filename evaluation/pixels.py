@@ -141,7 +141,9 @@ def fit_pixel_probe(
     for learning_rate in learning_rates:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = PixelNetwork(head, shapes, moments, len(task.classes)).to(device)
+            network = PixelNetwork(head, shapes, moments, len(task.classes), train.covered).to(
+                device
+            )
         probe = PixelProbe(task, network, answers, batch_size)
         order = shuffled_batches(len(train), batch_size, seed)
         batches = (load_batch(train, chosen_B, device) for chosen_B in order)

@@ -53,6 +53,7 @@ class Faulty(nn.Module):
     def __init__(self, module, at, action):
         super().__init__()
         self.module, self.at, self.action, self.calls = module, at, action, 0
+        self.feature_info = module.feature_info
 
     def forward_features(self, x_BCHW, bands=None, valid=None):
         self.calls += 1
@@ -97,6 +98,7 @@ def test_features_are_the_levels_and_their_summary(encoder, scenes, tmp_path):
             atol=1e-5,
         )
     assert features.pooled_ND.dtype == np.float32
+    assert features.covered == (0.5, 0.5)  # chips of 16 pixels, a network that needs 32
     assert features.ids == scenes.ids
     assert features.targets.tolist() == [scenes[n]["label"].item() for n in range(len(scenes))]
     with pytest.raises(InputError, match="last, pyramid"):

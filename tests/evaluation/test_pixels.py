@@ -79,6 +79,17 @@ def test_heads_take_whatever_levels_there_are(head, shapes):
     assert all(weight.grad is not None for weight in network.parameters())
 
 
+def test_padding_of_the_encoder_is_not_part_of_the_answer():
+    moments = [(torch.zeros(shape[0]), torch.ones(shape[0])) for shape in PYRAMID]
+    padded = PixelNetwork("linear", PYRAMID, moments, 5, covered=(27 / 32, 30 / 32))
+    whole = PixelNetwork("linear", PYRAMID, moments, 5)
+    whole.load_state_dict(padded.state_dict())
+    levels = [torch.randn(2, *shape) for shape in PYRAMID]
+    answers = padded(levels, (27, 30))
+    assert answers.shape == (2, 5, 27, 30)
+    torch.testing.assert_close(answers, whole(levels, (32, 32))[..., :27, :30])
+
+
 @pytest.mark.parametrize("head", ["linear", "decoder"])
 def test_a_probe_finds_what_the_features_show(head):
     train, selection, test = make(), make(seed=1), make(seed=2)
