@@ -41,7 +41,7 @@ class ProbeConfig:
     folds: int = 5
     learning_rates: list[float] = field(default_factory=lambda: [1e-3, 1e-2])
     epochs: int = 20
-    min_steps: int = 400
+    min_steps: int = 200
     batch_size: int = 16
 
 
