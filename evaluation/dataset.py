@@ -7,7 +7,7 @@ from functools import cached_property
 from evaluation.context import DataContext
 from evaluation.tasks import Task
 from rasters import ChipDataset
-from sensors import InputError
+from sensors import Channel, InputError
 from specialists.data import DataConfig, describe_splits, load_splits
 from specialists.splitting import groups_of
 
@@ -32,6 +32,16 @@ class EvaluationData:
     def name(self) -> str:
         """Its name in tables."""
         return self.config.name
+
+    @property
+    def bands(self) -> tuple[Channel, ...]:
+        """What the layers of its images measure."""
+        return self.chips["train"].bands
+
+    def forget(self) -> None:
+        """Let go of the chips that were kept in memory; they are read again when asked for."""
+        for chips in self.chips.values():
+            chips.forget()
 
     @cached_property
     def context(self) -> DataContext:

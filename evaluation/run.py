@@ -63,29 +63,23 @@ def evaluate(
     """
     folder = ResultsFolder(Path(config.out))
     protocols = dict(load_protocol(entry, config_dir) for entry in config.protocols)
-    data_sets = {
-        data.name: data
-        for data in (
-            load_data(load_data_config(e, config.root, config_dir)) for e in config.data_sets
-        )
-    }
-    others = dict(data_sets)
-    for name in {protocol.test_data for protocol in protocols.values()} - {None, *others}:
-        others[str(name)] = load_data(load_data_config(name, config.root, config_dir))
+
+    def load(entry: object) -> EvaluationData:
+        return load_data(load_data_config(entry, config.root, config_dir))
+
+    data_sets = {data.name: data for data in map(load, config.data_sets)}
+    tested_on = {protocol.test_data for protocol in protocols.values()} - {None, *data_sets}
+    others = data_sets | {str(name): load(name) for name in tested_on}
     if config.efficiency not in ("all", "none", *data_sets):
         raise InputError(
             f"efficiency={config.efficiency} is neither all, none nor one of the data sets "
             f"{', '.join(data_sets)}"
         )
     registry = Registry.open(config.registry)
-    units = [
-        (data, encoder, seed)
-        for data in data_sets.values()
-        for encoder in line_up(
-            config.encoders, data.chips["train"].bands, registry, floors=config.floors
-        )
-        for seed in config.seeds
-    ]
+    encoders = {
+        name: line_up(config.encoders, data.bands, registry, floors=config.floors)
+        for name, data in data_sets.items()
+    }
     for name, protocol in protocols.items():
         content = {
             "name": name,
@@ -98,8 +92,12 @@ def evaluate(
         folder.write("protocols", name, content=content)
     run = _Run(config, folder, protocols, others, registry)
     empty = 0
-    for data, encoder, seed in show_progress(units, "Data sets x encoders x seeds"):
-        empty += run.evaluate(data, encoder, seed)
+    units = [(name, encoder) for name, found in encoders.items() for encoder in found]
+    for name, encoder in show_progress(units, "Encoders x data sets"):
+        for seed in config.seeds:
+            empty += run.evaluate(data_sets[name], encoder, seed)
+        if encoder is encoders[name][-1]:
+            data_sets[name].forget()
     write_results(folder, command=command, resamples=config.resamples)
     if empty:
         console.print(f"{empty} cells are empty; the report says of each one why.")

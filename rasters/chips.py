@@ -362,6 +362,11 @@ class ChipDataset(Dataset[Item]):
             self._digest = total.hexdigest()
         return self._digest
 
+    def forget(self) -> None:
+        """Let go of the chips kept in memory, of all parts of the data set; reading starts anew."""
+        if self._cache is not None:
+            self._cache.clear()
+
     def __len__(self) -> int:
         return len(self._indices)
 

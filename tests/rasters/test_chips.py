@@ -111,6 +111,9 @@ class TestFolders:
         chips[0]["image"].zero_()
         (root / "Forest" / "a.TIF").unlink()
         torch.testing.assert_close(chips[0]["image"], first)
+        chips.forget()
+        with pytest.raises(InputError, match=r"a\.TIF"):
+            chips[0]
 
     @pytest.mark.parametrize("size", [3, 4, 9])
     def test_a_chip_size_crops_or_pads_around_the_centre(self, root, size):
