@@ -2,12 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from affine import Affine
+from rasterio.crs import CRS
 
 from evaluation.config import load_data_config, load_protocol
 from evaluation.dataset import SPLITS, load_data
 from evaluation.features import Features, Rows
 from evaluation.partition import deal
-from sensors import InputError
+from rasters import ChipDataset, RasterImage, write_raster
+from sensors import InputError, load_sensor
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,32 @@ def test_a_chip_of_two_splits_stays_in_one(data, parts):
 def test_blocks_need_a_place(data, parts):
     with pytest.raises(InputError, match="not georeferenced"):
         deal(parts, data, protocol(split="block", block_size=1.0))
+
+
+def test_blocks_of_ground_stay_in_one_split(parts, data, tmp_path):
+    """Nine places a degree apart, four chips in each."""
+    for number in range(36):
+        place = Affine(1e-4, 0, number % 9, 0, -1e-4, 50.2 + number // 9 * 0.01)
+        image = RasterImage(
+            np.full((1, 16, 16), 0.1, np.float32),
+            np.ones((1, 16, 16), bool),
+            load_sensor("sentinel-2-l2a").select("B04"),
+            place,
+            CRS.from_epsg(4326),
+        )
+        folder = tmp_path / ("left" if number % 2 else "right")
+        folder.mkdir(exist_ok=True)
+        write_raster(folder / f"{number}.tif", image)
+    chips = ChipDataset.from_folders(tmp_path)
+    order = [int(id_.split("/")[1].split(".")[0]) for id_ in chips.ids]
+    ends = np.cumsum([len(parts[split]) for split in SPLITS])
+    starts = [0, *ends[:-1]]
+    placed = {
+        split: chips.subset(range(start, end))
+        for split, start, end in zip(SPLITS, starts, ends, strict=True)
+    }
+    blocks = protocol(split="block", block_size=0.5)
+    dealt = deal(parts, replace(data, chips=placed), blocks)
+    seen = [{order[number] % 9 for number in dealt[split].targets} for split in SPLITS]
+    assert all(seen)
+    assert sum(map(len, seen)) == 9
