@@ -5,7 +5,7 @@ Tensor shapes: B batch, C channels, H rows, W columns, D features.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +41,7 @@ __all__ = [
     "is_random",
     "load_encoder",
     "parse_encoder",
+    "wrap_encoder",
 ]
 
 
@@ -76,8 +77,8 @@ class LoadedEncoder:
 
     Args:
         name: What tables call it.
-        kind: `specialist`, `timm`, `torchgeo`, `random`, `random-convolution`, `image-statistics`
-            or `majority`.
+        kind: `specialist`, `timm`, `torchgeo`, `random`, `random-convolution`, `image-statistics`,
+            `majority`, or `own` (`wrap_encoder`).
         digest: SHA-256 of its weights and everything else that decides its features.
         module: The network, an `Encoder`, frozen and in evaluation mode.
         bands: The channels it needs; None: it takes any.
@@ -126,6 +127,50 @@ def load_encoder(
         bands=getattr(module, "bands", None),
         is_floor=config.is_floor or kind in FLOORS,
         description=_describe(kind, name, config, module),
+    )
+
+
+def wrap_encoder(name: str, module: nn.Module, *, description: str = "") -> LoadedEncoder:
+    """Any network of one's own that keeps the contract of `Encoder`.
+
+    Its features are cached by its class, its bands and its weights: give another name to one that
+    differs in anything else.
+
+    Args:
+        name: What tables call it.
+        module: The network; it is frozen and set to evaluation mode.
+        description: What it is, in a phrase.
+
+    Raises:
+        InputError: If a part of the contract is missing.
+    """
+    missing = [
+        part
+        for part in ("forward_features", "feature_info", "num_features")
+        if not hasattr(module, part)
+    ]
+    if missing:
+        raise InputError(
+            f"encoder {name}: {type(module).__qualname__} has no {', '.join(missing)}; an encoder "
+            "gives a list of levels by forward_features(x_BCHW, bands, valid), and tells of them "
+            "in feature_info and num_features as timm's feature networks do"
+        )
+    module.eval().requires_grad_(False)
+    bands: tuple[Channel, ...] | None = getattr(module, "bands", None)
+    settings = {
+        "kind": "own",
+        "name": name,
+        "class": f"{type(module).__module__}.{type(module).__qualname__}",
+        "bands": None if bands is None else [channel_to_dict(band) for band in bands],
+    }
+    return LoadedEncoder(
+        name=name,
+        kind="own",
+        digest=_digest_of(settings, module),
+        module=module,
+        bands=bands,
+        is_floor=False,
+        description=description or type(module).__qualname__,
     )
 
 
@@ -182,10 +227,14 @@ def _digest(config: EncoderConfig, module: nn.Module, context: DataContext) -> s
             "bands": config.bands,
             "stem_stride": config.stem_stride,
         }
+    return _digest_of(settings, module)
+
+
+def _digest_of(settings: Mapping[str, Any], module: nn.Module) -> str:
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for key, tensor in sorted(module.state_dict().items()):
         total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().numpy().tobytes())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
 
 

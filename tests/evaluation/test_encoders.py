@@ -8,6 +8,7 @@ import timm
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from timm.models import FeatureInfo
 
 from evaluation.encoders import (
     DataContext,
@@ -15,6 +16,7 @@ from evaluation.encoders import (
     is_random,
     load_encoder,
     parse_encoder,
+    wrap_encoder,
 )
 from rasters import ChipDataset
 from registry import Registry
@@ -338,3 +340,32 @@ def test_the_context_is_that_of_the_training_chips(toy_data):
     assert (context.bands, context.gsd, context.chip_size) == (chips.bands, 0.5, 16)
     with pytest.raises(InputError, match=r"data\.gsd"):
         DataContext.measure(chips)
+
+
+class Brightness(torch.nn.Module):
+    """The smallest encoder there can be: one level, the mean of all bands."""
+
+    feature_info = FeatureInfo([{"num_chs": 1, "reduction": 1, "module": "mean"}], (0,))
+    num_features = 1
+
+    def __init__(self, gain=1.0):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+
+    def forward_features(self, x_BCHW, bands=None, valid=None):
+        return [self.gain * x_BCHW.mean(1, keepdim=True)]
+
+
+def test_a_network_of_ones_own_is_an_encoder():
+    encoder = wrap_encoder("brightness", Brightness())
+    assert (encoder.kind, encoder.bands, encoder.is_floor) == ("own", None, False)
+    assert not encoder.module.gain.requires_grad
+    x_BCHW, _ = make_images()
+    torch.testing.assert_close(features_of(encoder, x_BCHW, BANDS)[0], x_BCHW.mean(1, keepdim=True))
+    assert wrap_encoder("brightness", Brightness()).digest == encoder.digest
+    assert wrap_encoder("brightness", Brightness(2.0)).digest != encoder.digest
+
+
+def test_what_an_encoder_of_ones_own_lacks_is_named():
+    with pytest.raises(InputError, match="Linear has no forward_features, feature_info"):
+        wrap_encoder("linear", torch.nn.Linear(3, 3))
