@@ -1,3 +1,0 @@
-from rasters.progress import show_progress
-
-__all__ = ["show_progress"]
