@@ -87,7 +87,7 @@ def test_specialists_cost_what_their_backbone_costs(write_specialist):
 def test_what_has_no_parameters_is_not_trained_and_says_so():
     measured = measure("random-convolution")
     assert measured.parameters == 0
-    assert measured.macs == 32 * 32 * (3 * 3 * len(BANDS)) * 128
+    assert measured.macs == 16 * 16 * (3 * 3 * len(BANDS)) * 128  # at every second pixel
     assert measured.training_images_per_second is None
     assert measured.notes["training_images_per_second"] == "it has no parameters"
     assert measured.notes["energy_method"] == "not asked for"
