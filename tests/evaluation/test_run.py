@@ -103,6 +103,7 @@ def test_table_and_json_say_the_same(make_config, toy_configs):
     assert table["data_digest"].nunique() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "protocol", "metric"),
     [
@@ -205,6 +206,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_command_of_a_cell_repeats_its_number(make_config, toy_configs, specialist, toy_data):
     protocol = "{base: linear, name: few, label_fraction: 0.5, probe: {pooling: last}}"
     encoder = f"{{source: '{specialist}', name: my toy}}"
