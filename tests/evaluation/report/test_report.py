@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from evaluation.report import write_report
 from evaluation.report._words import MISSING
@@ -17,6 +18,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+PLACED = re.compile("--dx")
 SMALL, PHONE, DESK = (360, 740), (390, 844), (1440, 900)
 SECTIONS = ("summary", "leaderboard", "scores", "labels", "cost", "confusion", "gate")
 
@@ -43,11 +45,10 @@ def find_chromium():
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium: install Debian's package or set CHROMIUM to its path")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
@@ -97,7 +98,7 @@ def open_page(browser, report):
             ),
         )
         page.goto(report.as_uri())
-        page.wait_for_function("document.querySelector('.spot b').style.length > 0")
+        expect(page.locator(".spot b").first).to_have_attribute("style", PLACED)
         return page
 
     yield open_
@@ -160,9 +161,7 @@ def test_labels_of_scatters_do_not_overlap(page):
     show = "(hidden) => document.querySelectorAll('#cost figure').forEach((figure, number) => {"
     show += " figure.hidden = hidden && number > 0; })"
     page.evaluate(show, False)
-    page.wait_for_function(
-        "[...document.querySelectorAll('.spot b')].every((label) => label.style.length)"
-    )
+    expect(page.locator(".spot b:not([style*='--dx'])")).to_have_count(0)
     labels = page.locator("#cost .spot b:visible").all_text_contents()
     listed = page.locator("#cost .key tbody td:first-child:visible").all_text_contents()
     assert len(labels) > 200
@@ -279,7 +278,7 @@ def test_confusion_of_another_encoder(desk, raw_results):
 def test_copies_a_command(desk, raw_results):
     button = desk.locator("#repeat .copy").first
     button.click()
-    desk.wait_for_function("document.querySelector('#repeat .copy').textContent !== 'Copy'")
+    expect(button).not_to_have_text("Copy")
     copied = desk.evaluate("getSelection().toString()")
     assert button.text_content() == "Copied" or raw_results["command"] in copied
 
