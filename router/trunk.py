@@ -4,7 +4,6 @@ Tensor shapes: B batch, C bands, H rows, W columns, N patches (row by row), T = 
 token first), D width.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,18 +13,17 @@ import torch
 import torch.nn.functional as F
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
-from timm.models import FeatureInfo
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from router._pyramid import describe_levels, resample_levels
 from router.band_statistics import BandScaling
 from router.trunk_spec import TRUNKS, TrunkSpec
 from sensors.bands import Channel
 from sensors.errors import InputError
 from specialists.wavelength import DynamicPatchEmbed
 
-_LEVELS = 4
 _LAYER_SCALE_START = 1e-5
 
 
@@ -90,7 +88,7 @@ class Trunk(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        self.feature_info = FeatureInfo(*_describe_levels(spec))
+        self.feature_info = describe_levels(spec)
 
     @property
     def bands(self) -> None:
@@ -141,16 +139,7 @@ class Trunk(nn.Module):
         x_BCHW = torch.addcmul(shift_C11, x_BCHW.to(weight.dtype), scale_C11)
         if valid is not None:
             x_BCHW = x_BCHW.where(valid, 0)
-        # A sum is finite if all its terms are, but may overflow though they are.
-        if not x_BCHW.sum().isfinite() and not x_BCHW.isfinite().all():
-            broken = (~x_BCHW.isfinite()).sum((0, 2, 3)).tolist()
-            names = [
-                f"{band.name} ({count})" for band, count in zip(given, broken, strict=True) if count
-            ]
-            raise InputError(
-                f"pixels that are not finite numbers in {', '.join(names)}; give `valid`, False "
-                "where nothing was measured"
-            )
+        _refuse_broken(x_BCHW, given)
         return x_BCHW
 
     def _given(
@@ -264,47 +253,32 @@ class Trunk(nn.Module):
         Returns:
             (B, D, H / r_i, W / r_i) for r_i in `feature_info.reduction()`.
         """
-        rows, columns = self.patch_embed.grid(*x_BCHW.shape[-2:])
-        patch, reductions = self.spec.patch_size, self.feature_info.reduction()
+        grid = self.patch_embed.grid(*x_BCHW.shape[-2:])
         places = [int(name.split(".")[1]) for name in self.feature_info.module_name()]
         outputs = list(self.run_blocks(self.embed_patches(x_BCHW, bands, valid)))
-        levels = []
-        for place, reduction in zip(places, reductions, strict=True):
-            tokens_BND = self.fc_norm(self.norm(outputs[place][:, 1:]))
-            map_BDHW = tokens_BND.transpose(1, 2).unflatten(2, (rows, columns))
-            step = math.ceil(reductions[-1] / patch)
-            map_BDHW = F.pad(map_BDHW, (0, -columns % step, 0, -rows % step), mode="replicate")
-            levels.append(_resample(map_BDHW, patch, reduction))
-        return levels
+        maps = [
+            self.fc_norm(self.norm(outputs[place][:, 1:])).transpose(1, 2).unflatten(2, grid)
+            for place in places
+        ]
+        return resample_levels(maps, self.spec.patch_size, self.feature_info.reduction())
 
     def freeze(self) -> Self:
         """No gradient, and evaluation mode."""
         return self.requires_grad_(False).eval()
 
 
-def _resample(map_BDHW: Tensor, patch: int, reduction: int) -> Tensor:
-    if reduction > patch:
-        return F.avg_pool2d(map_BDHW, reduction // patch)
-    if reduction < patch:
-        return F.interpolate(map_BDHW, scale_factor=patch // reduction, mode="bilinear")
-    return map_BDHW
-
-
-def _describe_levels(spec: TrunkSpec) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
-    """Reductions of a quarter, half, one and two patches, as far as they are whole numbers."""
-    reductions = [spec.patch_size * 2]
-    while len(reductions) < _LEVELS and reductions[-1] % 2 == 0:
-        reductions.append(reductions[-1] // 2)
-    count = len(reductions)
-    levels = [
-        {
-            "num_chs": spec.width,
-            "reduction": reduction,
-            "module": f"blocks.{math.ceil((number + 1) * spec.depth / count) - 1}",
-        }
-        for number, reduction in enumerate(reversed(reductions))
-    ]
-    return levels, tuple(range(count))
+def _refuse_broken(x_BCHW: Tensor, bands: Sequence[Channel]) -> None:
+    """Refuse values that are not finite; on the meta device there are none to look at."""
+    # A sum is not finite if one of its terms is not: one pass and no copy in all other cases.
+    if x_BCHW.is_meta or x_BCHW.sum().isfinite():
+        return
+    counts = (~x_BCHW.isfinite()).sum((0, 2, 3)).tolist()
+    names = [f"{band.name} ({count})" for band, count in zip(bands, counts, strict=True) if count]
+    if names:
+        raise InputError(
+            f"pixels that are not finite numbers in {', '.join(names)}; give `valid`, False where "
+            "nothing was measured"
+        )
 
 
 def _position_embedding(spec: TrunkSpec) -> Tensor:

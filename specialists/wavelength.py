@@ -10,6 +10,7 @@ N patches (row by row), D width of a token.
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -187,9 +188,10 @@ class DynamicPatchEmbed(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.constant_(module.bias, 0.01)
-        # Filters that turn 9 normalised bands into tokens of about unit variance: inputs of the
-        # last layer have a norm of about 14.
-        spread = (self.patch_size**2 * _REFERENCE_BANDS) ** -0.5 / (14 * _FILTER_SCALE)
+        # Filters that turn 9 normalised bands into tokens of about unit variance, if what the last
+        # layer gets has a norm of about 21, and filters of different bands are much alike, as both
+        # are at first.
+        spread = 1 / (self.patch_size * _REFERENCE_BANDS * 21 * _FILTER_SCALE)
         nn.init.normal_(self.weight_generator.fc_weight.weight, std=spread)
 
     def encode(self, bands: Sequence[Channel]) -> Tensor:
@@ -214,7 +216,9 @@ class DynamicPatchEmbed(nn.Module):
 
     def _generate(self, bands: Sequence[Channel]) -> tuple[Tensor, Tensor]:
         # In float32, whatever the rest runs in: it is a small part of the work.
-        with torch.autocast(self.fclayer.w1.weight.device.type, enabled=False):
+        device = self.fclayer.w1.weight.device.type
+        autocasts = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if autocasts else nullcontext():
             filters, bias_D = self.weight_generator(self.encode(bands))
         scale = _FILTER_SCALE
         if self.band_reduction == "mean":
