@@ -19,7 +19,7 @@ from sensors.plan import MissingBandsError
 
 
 class FileChips:
-    """Reads labelled chips from their files.
+    """Reads chips, labelled or not, from their files.
 
     Args:
         samples: Where the pixels and the label of each chip are.
@@ -70,7 +70,7 @@ class FileChips:
             item["mask"] = labels if self._masks.values else labels.long()
         elif isinstance(sample.label, int):
             item["label"] = torch.tensor(sample.label)
-        else:
+        elif sample.label is not None:
             item["label"] = torch.tensor(sample.label, dtype=torch.float32)
         return item
 

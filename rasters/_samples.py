@@ -74,11 +74,31 @@ def samples_from_pairs(images: Files, masks: Files | Sequence[Mask]) -> list[Sam
         if len(images) != len(masks) or not images:
             raise InputError(f"{len(images)} images and {len(masks)} masks: expected one each")
         image_files = [Path(image) for image in images]
-        base = Path(os.path.commonpath([file.absolute().parent for file in image_files]))
+        base = _common_folder(image_files)
         mask_files = [Path(mask) if isinstance(mask, str) else mask for mask in masks]
         pairs = list(zip(image_files, mask_files, strict=True))
     samples = [Sample(_relative(file, base), (file,), mask=mask) for file, mask in pairs]
     return sorted(samples, key=lambda sample: sample.id)
+
+
+def samples_from_images(images: Files) -> list[Sample]:
+    """Samples without labels: of a folder, a pattern with `*`, a file, or a list of files.
+
+    Raises:
+        InputError: If there is no image.
+    """
+    if isinstance(images, str | Path):
+        base, files = _find(str(images))
+    else:
+        base, files = _common_folder(images), [Path(image) for image in images]
+    samples = [Sample(_relative(file, base), (file,)) for file in files]
+    return sorted(samples, key=lambda sample: sample.id)
+
+
+def _common_folder(files: Sequence[str | Path]) -> Path:
+    if not files:
+        raise InputError("an empty list of images: expected one at least")
+    return Path(os.path.commonpath([Path(file).absolute().parent for file in files]))
 
 
 def _find(place: str) -> tuple[Path, list[Path]]:

@@ -1,4 +1,4 @@
-"""Cutting large labelled images into tiles."""
+"""Cutting large images into tiles."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +35,18 @@ def labelled_tiles(
         raise InputError(
             f"{samples[0].id}: no mask holds a label of the classes {', '.join(masks.classes)}"
         )
+    return tiles
+
+
+def all_tiles(
+    samples: Sequence[Sample], tile: int, stride: int, reading: ReadOptions
+) -> list[Sample]:
+    """Tiles that cover every image; only the files' headers are read."""
+    tiles = []
+    for sample in samples:
+        with open_raster(sample.sources, **reading) as raster:
+            height, width = raster.height, raster.width
+        tiles += [candidate for candidate, _ in _cut(sample, height, width, tile, stride)]
     return tiles
 
 

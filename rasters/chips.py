@@ -1,4 +1,4 @@
-"""Data sets of labelled chips, as torch reads them."""
+"""Data sets of chips, labelled or not, as torch reads them."""
 
 import copy
 import hashlib
@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, Unpack
+from typing import Literal, Self, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from rasters._chip_source import ChipSource, Item
 from rasters._file_chips import FileChips
 from rasters._masks import IGNORE_INDEX, MaskReader, choose_classes
 from rasters._records import samples_from_records
@@ -20,47 +21,24 @@ from rasters._samples import (
     Files,
     Mask,
     samples_from_folders,
+    samples_from_images,
     samples_from_pairs,
     with_group,
 )
 from rasters._tables import samples_from_table
-from rasters._tiles import labelled_tiles
+from rasters._tiles import all_tiles, labelled_tiles
 from rasters.progress import show_progress
 from rasters.read import ReadOptions
-from sensors.bands import Channel, channel_to_dict
+from sensors.bands import channel_to_dict
 from sensors.errors import InputError
 
 __all__ = ["IGNORE_INDEX", "ChipDataset", "Task"]
 
-Task = Literal["scene-classification", "semantic-segmentation", "regression"]
-Item = dict[str, Any]
-
-
-class ChipSource(Protocol):
-    """Where the chips of a data set come from: files, or another library's samples.
-
-    Attributes:
-        bands: What the layers of every image measure.
-        ids: Name of every chip.
-        groups: Group of every chip, None for one without.
-    """
-
-    bands: tuple[Channel, ...]
-    ids: tuple[str, ...]
-    groups: tuple[str | None, ...]
-
-    def read(self, index: int) -> Item:
-        """One chip as an item of `ChipDataset`."""
-
-    def locate(self, index: int) -> tuple[float, float] | None:
-        """Longitude and latitude of a chip's centre; None if it is nowhere told."""
-
-    def digest(self, index: int) -> str:
-        """SHA-256 of what decides a chip's item, the bytes behind it included."""
+Task = Literal["scene-classification", "semantic-segmentation", "regression", "similarity-search"]
 
 
 class ChipDataset(Dataset[Item]):
-    """Labelled chips in a fixed order; made by a constructor named `from_...`.
+    """Chips in a fixed order; made by a constructor named `from_...`.
 
     An item is a dict, H and W being the chip's own size:
 
@@ -69,6 +47,7 @@ class ChipDataset(Dataset[Item]):
       (regression);
     - for pixels `mask`: long `(H, W)` with 255 (`IGNORE_INDEX`) for no label, or float32
       `(K, H, W)` with NaN for no value (regression);
+    - for similarity search, which needs no labels, neither;
     - `id`: the chip's name.
 
     Files are opened when an item is asked for, so a data set costs little to make and can be sent
@@ -77,7 +56,7 @@ class ChipDataset(Dataset[Item]):
     Attributes:
         bands: What the C layers of every image measure.
         classes: Names of the K classes, or of the values of a regression.
-        task: `scene-classification`, `semantic-segmentation` or `regression`.
+        task: `scene-classification`, `semantic-segmentation`, `regression` or `similarity-search`.
         multi_label: A scene may have several classes.
         ids: Name of every chip: its path below the data set's folder, with rows and columns for a
             tile.
@@ -201,6 +180,37 @@ class ChipDataset(Dataset[Item]):
             task=task,
             cache=cache,
         )
+
+    @classmethod
+    def from_images(
+        cls,
+        images: Files,
+        *,
+        tile: int | None = None,
+        stride: int | None = None,
+        chip_size: int | None = None,
+        cache: bool = False,
+        **reading: Unpack[ReadOptions],
+    ) -> Self:
+        """Images without labels.
+
+        Args:
+            images: Folder, pattern such as `S1/*_S1.tif`, file, or list of files.
+            tile: Cut images into squares of this side; the last of a row or column may reach
+                beyond the image, where its pixels are invalid.
+            stride: Step from tile to tile, `tile` if not given; less makes tiles overlap.
+            chip_size: Centre-crop or pad every chip to this side.
+            cache: Keep every chip in memory once it was read.
+            reading: Arguments of `open_raster`.
+
+        Raises:
+            InputError: If there is no image, or one cannot be opened.
+        """
+        samples = samples_from_images(images)
+        if tile is not None:
+            samples = all_tiles(samples, tile, stride or tile, reading)
+        source = FileChips(samples, chip_size=chip_size, reading=reading)
+        return cls(source, classes=(), task="similarity-search", cache=cache)
 
     @classmethod
     def from_table(

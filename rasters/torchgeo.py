@@ -17,10 +17,11 @@ from rasterio.warp import transform as transform_points
 
 from rasters._array_chips import ArrayChips
 from rasters._bands import find_channel, name_layers
+from rasters._chip_source import Item
 from rasters._masks import MaskReader, choose_classes
 from rasters._stack import Sensors, load_sensors
 from rasters._values import Number, rescaled
-from rasters.chips import ChipDataset, Item, Task
+from rasters.chips import ChipDataset, Task
 from sensors.errors import InputError
 
 Key = Any  # a number; or for a GeoDataset slices of x, y and time
@@ -144,7 +145,7 @@ def torchgeo_chips(
 
 
 class _TorchGeoChips:
-    """A source of chips, see `rasters.chips.ChipSource`."""
+    """A source of chips, see `rasters._chip_source.ChipSource`."""
 
     def __init__(
         self,

@@ -53,6 +53,11 @@ def _read_pairs(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     )
 
 
+def _read_images(config: DataConfig, files: ChipsConfig) -> ChipDataset:
+    images = needed(files.images, "images", config)
+    return ChipDataset.from_images(images, tile=config.tile, **reading_options(config))
+
+
 def _read_table(config: DataConfig, files: ChipsConfig) -> ChipDataset:
     return ChipDataset.from_table(
         needed(files.table, "table", config),
@@ -155,6 +160,7 @@ def needed(value: str | None, name: str, config: DataConfig) -> str:
 _READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
     "folders": _read_folders,
     "pairs": _read_pairs,
+    "images": _read_images,
     "table": _read_table,
     "records": _read_records,
     "torchgeo": _read_torchgeo,
@@ -163,6 +169,7 @@ _READERS: dict[str, Callable[[DataConfig, ChipsConfig], ChipDataset]] = {
 _TASKS = {
     "folders": ("scene-classification",),
     "pairs": ("semantic-segmentation", "regression"),
+    "images": ("similarity-search",),
     "table": ("scene-classification", "regression"),
     "records": ("scene-classification", "regression"),
     "torchgeo": ("scene-classification", "semantic-segmentation", "regression"),

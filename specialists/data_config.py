@@ -1,4 +1,4 @@
-"""What a labelled data set is: plain data, as a YAML file or a command line gives it."""
+"""What a data set is: plain data, as a YAML file or a command line gives it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,8 @@ class ChipsConfig:
     Args:
         folder: `folders`: one sub-folder a class. `records`: one a chip.
         images, masks: `pairs`: folders, files or patterns that go together by name. Without masks,
-            the images' own files hold them. `geobench`: a `.tortilla` file or a pattern, and the
-            name of the item that is the mask, if there is one.
+            the images' own files hold them. `images`: the former alone. `geobench`: a `.tortilla`
+            file or a pattern, and the name of the item that is the mask, if there is one.
         table: `table`: a CSV file.
         split: `torchgeo` and `geobench`: what the data set calls the split.
     """
@@ -46,14 +46,15 @@ class TorchGeoConfig:
 
 @dataclass
 class DataConfig:
-    """A labelled data set.
+    """A data set of chips, labelled unless its kind is `images`.
 
     Args:
         name, title, licence, source: What the card of a specialist will say of it.
         root: Folder of data sets, for use in the paths below.
-        kind: `folders` (one a class), `pairs` (images and masks), `table` (a CSV file), `records`
-            (a folder a chip, with a JSON record), `torchgeo` or `geobench` (version 2).
-        task: As in `SpecialistSpec`.
+        kind: `folders` (one a class), `pairs` (images and masks), `images` (without labels),
+            `table` (a CSV file), `records` (a folder a chip, with a JSON record), `torchgeo` or
+            `geobench` (version 2).
+        task: As in `SpecialistSpec`; `similarity-search` for chips without labels.
         train, selection, test: Files of each split; without, a split is cut from `train` as
             `split` says.
         other_tests: Further test sets by name, scored apart. With `split.by=component` they need no
@@ -62,7 +63,8 @@ class DataConfig:
             read the files, see `rasters.open_raster`.
         gsd: Ground sample distance in metres, where the bands do not say.
         classes: Names in order, see the constructors of `rasters.ChipDataset`.
-        label_map, mask_layer, tile: For masks, see `rasters.ChipDataset.from_pairs`.
+        label_map, mask_layer: For masks, see `rasters.ChipDataset.from_pairs`.
+        tile: Cut images into squares of this edge, in pixels.
         torchgeo: For kind `torchgeo`.
         multi_label, image_column, label_column, group_column: For tables, see
             `rasters.ChipDataset.from_table`. The latter two are keys for records, columns of the

@@ -125,6 +125,43 @@ class TestFolders:
             torch.testing.assert_close(item["image"], whole[:, 1:4, 1:4])
 
 
+class TestImages:
+    @pytest.fixture
+    def folder(self, write_file, digital_numbers):
+        for name in ("b", "a"):
+            path = write_file(f"set/{name}.tif", digital_numbers(3, 20, 24))
+        return path.parent
+
+    def test_a_folder_of_images_needs_no_labels(self, folder):
+        chips = ChipDataset.from_images(folder, sensor=L1C, bands=BANDS)
+        assert chips.ids == ("a.tif", "b.tif")
+        assert (chips.task, chips.classes) == ("similarity-search", ())
+        assert set(chips[0]) == {"image", "valid", "id"}
+        assert chips[0]["image"].shape == (3, 20, 24)
+        batch = next(iter(DataLoader(chips, batch_size=2)))
+        assert batch["image"].shape == (2, 3, 20, 24)
+        assert len(chips.content_digest()) == 64
+
+    def test_a_pattern_and_a_list(self, folder):
+        one = ChipDataset.from_images(str(folder / "a*.tif"), sensor=L1C, bands=BANDS)
+        assert one.ids == ("a.tif",)
+        files = [folder / "b.tif", folder / "a.tif"]
+        assert ChipDataset.from_images(files, sensor=L1C, bands=BANDS).ids == ("a.tif", "b.tif")
+        for nothing in ([], folder / "none"):
+            with pytest.raises(InputError, match="image"):
+                ChipDataset.from_images(nothing, sensor=L1C, bands=BANDS)
+
+    def test_tiles_cover_every_image(self, folder):
+        chips = ChipDataset.from_images(folder, tile=16, sensor=L1C, bands=BANDS)
+        assert chips.ids[:4] == (
+            *("a.tif[0:16,0:16]", "a.tif[0:16,16:32]"),
+            *("a.tif[16:32,0:16]", "a.tif[16:32,16:32]"),
+        )
+        assert len(chips) == 8
+        assert {tuple(chips[number]["image"].shape) for number in range(8)} == {(3, 16, 16)}
+        assert sum(int(chips[number]["valid"].sum()) for number in range(4)) == 3 * 20 * 24
+
+
 class TestPairs:
     @pytest.fixture
     def scene(self, write_file, digital_numbers):
