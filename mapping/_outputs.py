@@ -46,6 +46,11 @@ def choose_paths(
     Raises:
         InputError: If the specialist's task has no such layers.
     """
+    if spec.task == "similarity-search":
+        raise InputError(
+            "a backbone for similarity search answers no question, so there is nothing to map: "
+            "train a specialist that starts from it (specialist.pretrained)"
+        )
     if spec.task == "regression":
         if probabilities:
             raise InputError(

@@ -164,6 +164,8 @@ class SpecialistCard:
 
 
 def _describe(spec: SpecialistSpec) -> str:
+    if spec.task == "similarity-search":
+        return f"backbone without a task for {len(spec.bands)} bands at {spec.gsd:g} m"
     return f"{spec.task} of {len(spec.classes)} from {len(spec.bands)} bands at {spec.gsd:g} m"
 
 

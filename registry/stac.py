@@ -66,6 +66,7 @@ _OUTPUT_DIMENSIONS = {
     "scene-classification": "class",
     "semantic-segmentation": "class",
     "regression": "channel",
+    "similarity-search": "channel",
 }
 
 
@@ -95,7 +96,7 @@ def extensions(spec: SpecialistSpec) -> list[str]:
     ):
         if any(field.startswith(prefix) for field in fields):
             names.append(name)
-    if spec.task != "regression":
+    if spec.task in ("scene-classification", "semantic-segmentation"):
         names.append("classification/v2.0.0")
     return [_EXTENSION.format(name) for name in names]
 
@@ -210,16 +211,19 @@ def _input(spec: SpecialistSpec) -> dict[str, Any]:
 
 def _output(spec: SpecialistSpec) -> dict[str, Any]:
     pixel = (-1, -1) if spec.is_per_pixel else ()
+    outputs = -1 if spec.task == "similarity-search" else len(spec.classes)
     dimensions = ["batch", _OUTPUT_DIMENSIONS[spec.task], "height", "width"]
     output: dict[str, Any] = {
         "name": spec.task,
         "tasks": [spec.task],
         "result": {
-            "shape": [-1, len(spec.classes), *pixel],
+            "shape": [-1, outputs, *pixel],
             "dim_order": dimensions[: 2 + len(pixel)],
             "data_type": "float32",
         },
     }
+    if spec.task == "similarity-search":
+        return output | {"classification:classes": []}
     if spec.task == "regression":
         return output | {"classification:classes": [], PREFIX + "targets": list(spec.classes)}
     output["description"] = "Logits; " + ("sigmoid" if spec.multi_label else "softmax") + " of them"

@@ -31,8 +31,11 @@ def build_head(
     """The head that a spec asks for, on a pyramid of these widths and reductions.
 
     Returns:
-        A module that maps `(features, x_BCHW)` to (B, K) or, per pixel, to (B, K, H, W).
+        A module that maps `(features, x_BCHW)` to (B, K) or, per pixel, to (B, K, H, W); for
+        similarity search, K is the width of the coarsest level.
     """
+    if spec.task == "similarity-search":
+        return MeanHead()
     outputs = len(spec.classes)
     if spec.is_per_pixel:
         return PixelHead(
@@ -52,6 +55,14 @@ def build_head(
         hidden_size=spec.head_hidden_size,
         drop_rate=spec.drop_rate,
     )
+
+
+class MeanHead(nn.Module):
+    """Mean of the coarsest level: the vector of an image that has no task yet; nothing to learn."""
+
+    def forward(self, features: Sequence[Tensor], x_BCHW: Tensor) -> Tensor:
+        """Vectors (B, C) of the coarsest level; the image is not looked at."""
+        return features[-1].mean((2, 3))
 
 
 class PoolHead(nn.Module):

@@ -30,13 +30,14 @@ _SELECTED_BY = {
     "scene-classification": "accuracy",
     "semantic-segmentation": "miou",
     "regression": "rmse",
+    "similarity-search": "masked_mse",
 }
 
 
 def selection_metric(spec: SpecialistSpec) -> tuple[str, str]:
     """The metric that picks the best weights of a task, and whether `max` or `min` is best."""
     name = "map" if spec.multi_label else _SELECTED_BY[spec.task]
-    return name, "min" if name == "rmse" else "max"
+    return name, "min" if name in ("rmse", "masked_mse") else "max"
 
 
 class TaskMetrics(nn.Module):

@@ -130,7 +130,8 @@ class Specialist(nn.Module):
     ) -> Tensor:
         """Raw outputs of the head; arguments and errors as for `normalize`.
 
-        They are logits, or for regression `(target - target_mean) / target_std`.
+        They are logits, for regression `(target - target_mean) / target_std`, for similarity
+        search the image's vector.
 
         Returns:
             (B, K), or (B, K, H, W) for per-pixel tasks.
@@ -156,9 +157,11 @@ class Specialist(nn.Module):
 
         Returns:
             (B, K), or (B, K, H, W) for per-pixel tasks: softmax over the classes, sigmoid if
-            multi-label, or values.
+            multi-label, or values; for similarity search the image's vector.
         """
         outputs = self.forward(x_BCHW, bands, valid)
+        if self.spec.task == "similarity-search":
+            return outputs
         if self.spec.task == "regression":
             targets_last = outputs.movedim(1, -1) * self.target_std_K + self.target_mean_K
             return targets_last.movedim(-1, 1)

@@ -15,7 +15,7 @@ ARCHITECTURES = (
     "convnextv2_nano",
     "convnextv2_tiny",
 )
-TASKS = ("scene-classification", "semantic-segmentation", "regression")
+TASKS = ("scene-classification", "semantic-segmentation", "regression", "similarity-search")
 HEADS = ("pyramid", "pool")
 DECODERS = ("unet", "fpn")
 
@@ -26,9 +26,11 @@ class SpecialistSpec:
 
     Args:
         architecture: One of `ARCHITECTURES`, timm's names.
-        task: One of `TASKS`, the task names of the STAC MLM extension.
+        task: One of `TASKS`, the task names of the STAC MLM extension. `similarity-search` is that
+            of a backbone without a head, which has learned to see and not yet to name.
         bands: What each input channel measures, in the network's own order.
-        classes: Names of the classes; for regression, names of the targets.
+        classes: Names of the classes; for regression, names of the targets; none for
+            similarity search.
         mean, std: Per band, in physical units; they normalise the input.
         gsd: Ground sample distance of the training chips in metres.
         chip_size: Edge of the training chips in pixels.
@@ -89,7 +91,7 @@ class SpecialistSpec:
             raise InputError(
                 f"multi_label belongs to scene-classification, the task is {self.task}"
             )
-        if self.per_pixel and self.task == "scene-classification":
+        if self.per_pixel and self.task in ("scene-classification", "similarity-search"):
             raise InputError(
                 "per_pixel belongs to regression; per-pixel classes are semantic-segmentation"
             )
@@ -100,6 +102,12 @@ class SpecialistSpec:
 
     def _check_names(self) -> None:
         _check_unique("bands", [band.name for band in self.bands])
+        if self.task == "similarity-search":
+            if self.classes:
+                raise InputError(
+                    f"similarity-search has no classes, got {', '.join(map(str, self.classes))}"
+                )
+            return
         _check_unique("classes", list(self.classes))
         if self.task != "regression" and not self.multi_label and len(self.classes) < 2:
             raise InputError(

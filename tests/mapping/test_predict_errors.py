@@ -24,6 +24,13 @@ def test_missing_bands_are_named_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
 
 
+def test_a_backbone_without_a_task_maps_nothing(scene, make_specialist, tmp_path):
+    backbone = make_specialist(task="similarity-search", classes=())
+    with pytest.raises(InputError, match=r"nothing to map.*specialist\.pretrained"):
+        run(scene, backbone, tmp_path / "map.tif")
+    assert [path.name for path in tmp_path.iterdir()] == [scene.name]
+
+
 def test_unscaled_reflectance_is_refused(make_image, make_specialist, tmp_path):
     image = make_image()
     image.pixels[:] *= 10000

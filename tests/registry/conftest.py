@@ -64,6 +64,7 @@ SPECS = {
         task="regression", classes=("height", "cover"), target_mean=(3.5, 0.4), target_std=(2, 0.1)
     ),
     "regression-per-pixel": make_spec(task="regression", classes=("height",), per_pixel=True),
+    "backbone": make_spec(task="similarity-search", classes=()),
     "mixed": make_spec(bands=(*RADAR, *THERMAL, *OPTICAL), stem_stride=2, gsd=30.0),
 }
 

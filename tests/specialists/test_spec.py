@@ -16,6 +16,7 @@ TASKS = [
         "classes": ("a", "b"),
     },
     {"task": "regression", "per_pixel": True},
+    {"task": "similarity-search", "classes": ()},
 ]
 
 
@@ -77,6 +78,8 @@ def test_per_pixel_tasks(make_spec, task, per_pixel):
         ({"drop_path_rate": float("nan")}, "drop_path_rate nan"),
         ({"multi_label": True, "task": "semantic-segmentation"}, "multi_label"),
         ({"per_pixel": True}, "per_pixel"),
+        ({"task": "similarity-search"}, "no classes, got forest, water, town"),
+        ({"task": "similarity-search", "classes": (), "per_pixel": True}, "per_pixel"),
         ({"target_mean": (0.0, 0.0, 0.0)}, "target_mean"),
         ({"task": "regression", "target_std": (1.0,)}, "target_std holds 1"),
     ],
