@@ -104,7 +104,15 @@ class Registry:
         """
         from specialists.files import load_specialist  # as in `add`
 
-        return load_specialist(self._sound_weights(self.card(reference))).freeze()
+        return load_specialist(self.weights(reference)).freeze()
+
+    def weights(self, reference: str | Reference) -> Path:
+        """The weight file of `name@version`, or of the highest version of `name`; hash verified.
+
+        Raises:
+            InputError: As for `get`.
+        """
+        return self._sound_weights(self.card(reference))
 
     def card(self, reference: str | Reference) -> SpecialistCard:
         """The card of `name@version`, or of the highest version of `name`.

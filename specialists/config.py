@@ -6,7 +6,7 @@ run.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,60 +20,76 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sensors import InputError
 from specialists.data import DataConfig
+from specialists.recipe import LoopConfig
 from specialists.task import RecipeConfig
 
 T = TypeVar("T")
+Config = TypeVar("Config", bound="RunConfig")
 
 
 @dataclass
 class PretrainedConfig:
-    """A file of pretrained backbone weights.
+    """Where the backbone's weights start: at random, at those of a file, or of a registered model.
 
     Args:
-        file: Path of the file, in timm's format; none by default.
-        licence: Its licence; the specialist's weights derive from it.
+        file: Path of the file, in timm's format or a specialist's.
+        registry: Name in the registry, `name` or `name@version`, in place of `file`.
+        licence: Of the weights; those of the specialist derive from them. A registered model's card
+            states it.
     """
 
     file: str | None = None
+    registry: str | None = None
     licence: str | None = None
+
+    def check(self) -> None:
+        """Refuse a start that is named twice or whose licence is not.
+
+        Raises:
+            InputError: See above.
+        """
+        if self.file is None:
+            return
+        if self.registry is not None:
+            raise InputError(
+                f"specialist.pretrained has the file {self.file} and the registered model "
+                f"{self.registry}: name one of them"
+            )
+        if self.licence is None:
+            raise InputError(
+                f"specialist.pretrained.file={self.file} needs specialist.pretrained.licence: "
+                "what is trained from these weights inherits it"
+            )
 
 
 @dataclass
-class SpecialistConfig:
-    """The network, as far as the data does not decide it; names are those of `SpecialistSpec`."""
+class BackboneConfig:
+    """The backbone, as far as the data does not decide it; names are those of `SpecialistSpec`."""
 
     architecture: str = "convnextv2_atto"
     stem_stride: int = 4
-    head: str = "pyramid"
-    head_hidden_size: int = 0
-    decoder: str = "unet"
     drop_path_rate: float = 0.0
-    drop_rate: float = 0.0
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
 
 
 @dataclass
-class TrainerConfig(RecipeConfig):
-    """The recipe, and where it runs.
+class SpecialistConfig(BackboneConfig):
+    """The network, as far as the data does not decide it; names are those of `SpecialistSpec`."""
 
-    Args:
-        accelerator, devices, strategy: Lightning's own switches; `devices=2` trains on two GPUs.
-        amp: bfloat16 mixed precision on CUDA. Never on a CPU, where it is far slower.
-        deterministic: Ask CUDA for reproducible kernels too.
-        energy: Record the electricity that the training loop takes.
-    """
-
-    accelerator: str = "auto"
-    devices: Any = 1
-    strategy: str = "auto"
-    amp: bool = True
-    deterministic: bool = False
-    energy: bool = True
+    head: str = "pyramid"
+    head_hidden_size: int = 0
+    decoder: str = "unet"
+    drop_rate: float = 0.0
 
 
 @dataclass
-class TrainConfig:
-    """One training run.
+class TrainerConfig(RecipeConfig, LoopConfig):
+    """The recipe, and where it runs."""
+
+
+@dataclass
+class RunConfig:
+    """One run, whatever it trains for.
 
     Args:
         name: Of the run.
@@ -86,10 +102,18 @@ class TrainConfig:
     name: str
     run_dir: str
     data: DataConfig
-    specialist: SpecialistConfig = field(default_factory=SpecialistConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    specialist: BackboneConfig = field(default_factory=BackboneConfig)
+    trainer: LoopConfig = field(default_factory=LoopConfig)
     seed: int = 0
     overwrite: bool = False
+
+
+@dataclass
+class TrainConfig(RunConfig):
+    """One run of `train-specialist`."""
+
+    specialist: SpecialistConfig = field(default_factory=SpecialistConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 # `configs/train.yaml` starts from it, so that Hydra knows every key, its type and its default.
@@ -107,12 +131,7 @@ def compose_config(overrides: Sequence[str] = (), config_dir: Path | None = None
         InputError: If an override cannot be parsed, or a group, key or value is not what it may be.
     """
     config = compose_checked("train", TrainConfig, overrides, config_dir)
-    pretrained = config.specialist.pretrained
-    if pretrained.file is not None and pretrained.licence is None:
-        raise InputError(
-            f"specialist.pretrained.file={pretrained.file} needs specialist.pretrained.licence: "
-            "what is trained from these weights inherits it"
-        )
+    config.specialist.pretrained.check()
     return config
 
 
@@ -148,7 +167,7 @@ def compose_checked(
     return config
 
 
-def to_plain(config: TrainConfig) -> dict[str, Any]:
+def to_plain(config: RunConfig) -> dict[str, Any]:
     """The configuration as dictionaries, lists, strings and numbers, with everything resolved."""
     plain = OmegaConf.to_container(DictConfig(OmegaConf.structured(config)), resolve=True)
     assert isinstance(plain, dict)
@@ -157,11 +176,28 @@ def to_plain(config: TrainConfig) -> dict[str, Any]:
 
 def parse_command_line(arguments: Sequence[str]) -> TrainConfig | None:
     """The configuration a command line asks for, or None if it only wanted to see it."""
-    parser = argparse.ArgumentParser(
+    return parse_overrides(
+        arguments,
+        compose_config,
         prog="train-specialist",
         description="Train a specialist and write a run folder for register-specialist.",
         epilog="example: train-specialist experiment=eurosat_rgb data.root=/data run_dir=runs/a",
     )
+
+
+def parse_overrides(
+    arguments: Sequence[str],
+    compose: Callable[[Sequence[str], Path | None], Config],
+    **description: str,
+) -> Config | None:
+    """The configuration that a command line of overrides asks for, or None if it was only shown.
+
+    Args:
+        arguments: Of the command line.
+        compose: From overrides and a folder of further groups to the configuration.
+        description: What `argparse.ArgumentParser` says of the command.
+    """
+    parser = argparse.ArgumentParser(**description)  # type: ignore[arg-type]
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as trainer.lr=1e-3"
     )
@@ -175,7 +211,7 @@ def parse_command_line(arguments: Sequence[str]) -> TrainConfig | None:
         "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
     )
     options = parser.parse_intermixed_args(arguments)
-    config = compose_config(options.overrides, options.config_dir)
+    config = compose(options.overrides, options.config_dir)
     if options.cfg is None:
         return config
     print(yaml.safe_dump(to_plain(config), sort_keys=False), end="")

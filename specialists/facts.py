@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rasters import ChipDataset, measure_statistics
 from sensors import Channel, InputError
-from specialists.config import PretrainedConfig, TrainConfig
+from specialists.config import PretrainedConfig, RunConfig, TrainConfig
 from specialists.data import Splits, describe_splits
 from specialists.losses import balance_weights
 from specialists.run import describe_machine, package_versions
@@ -54,6 +54,27 @@ def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
     )
 
 
+def describe_backbone(config: RunConfig, train: ChipDataset) -> SpecialistSpec:
+    """The backbone without a head these data need, scaled by statistics of the training chips.
+
+    Raises:
+        InputError: If the size of a pixel is not known, or the spec refuses a value.
+    """
+    statistics, network = measure_statistics(train), config.specialist
+    return SpecialistSpec(
+        architecture=network.architecture,
+        task="similarity-search",
+        bands=train.bands,
+        classes=(),
+        mean=statistics.mean,
+        std=statistics.std,
+        gsd=_gsd(config, train.bands),
+        chip_size=train[0]["image"].shape[-1],
+        stem_stride=network.stem_stride,
+        drop_path_rate=network.drop_path_rate,
+    )
+
+
 def weigh_classes(kind: str, train: ChipDataset, counts_K: Tensor | None) -> Tensor | None:
     """Weight of each class in the loss (K,), or None.
 
@@ -72,15 +93,13 @@ def weigh_classes(kind: str, train: ChipDataset, counts_K: Tensor | None) -> Ten
     return balance_weights(counts_K, len(train) if train.multi_label else None)
 
 
-def describe_training(
-    config: TrainConfig, splits: Splits, counts_K: Tensor | None
-) -> dict[str, Any]:
+def describe_training(config: RunConfig, splits: Splits, counts_K: Tensor | None) -> dict[str, Any]:
     """What a card tells about the training, without what only the run itself knows.
 
     Args:
         config: The run's configuration.
         splits: The chips of each split.
-        counts_K: How often each class occurs in the training split; None for a regression.
+        counts_K: How often each class occurs in the training split; None where there are none.
     """
     data, classes = config.data, splits.chips["train"].classes
     counts = [] if counts_K is None else zip(classes, counts_K.tolist(), strict=True)
@@ -102,7 +121,7 @@ def describe_training(
     }
 
 
-def _gsd(config: TrainConfig, bands: Sequence[Channel]) -> float:
+def _gsd(config: RunConfig, bands: Sequence[Channel]) -> float:
     known = [band.gsd for band in bands if band.gsd is not None]
     if config.data.gsd is None and not known:
         raise InputError(
@@ -117,4 +136,7 @@ def _describe_pretrained(pretrained: PretrainedConfig) -> dict[str, str | None] 
         return None
     path = Path(pretrained.file)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"file": path.name, "sha256": digest, "licence": pretrained.licence}
+    record = {"file": path.name, "sha256": digest, "licence": pretrained.licence}
+    if pretrained.registry is not None:
+        record["registry"] = pretrained.registry
+    return record

@@ -6,6 +6,7 @@
       weights.safetensors    the weights that were best on the selection split
       metrics.json           scores on the selection and test splits, and the floors'
       training.json          data, seed, time, machine, versions, for the card
+      reconstruction.png     what was made of masked chips, where that was the training
       checkpoints/           last.ckpt to resume from, best.ckpt
       logs/                  CSV and TensorBoard
 
@@ -34,7 +35,14 @@ VOLATILE_SETTINGS = ("run_dir", "overwrite", "trainer.energy")
 """Settings that may change between the start and the resumption of a run."""
 
 _PACKAGES = ("terraguild", "torch", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy")
-_FILES = ("config.yaml", "spec.json", "weights.safetensors", "metrics.json", "training.json")
+_FILES = (
+    "config.yaml",
+    "spec.json",
+    "weights.safetensors",
+    "metrics.json",
+    "training.json",
+    "reconstruction.png",
+)
 _FOLDERS = ("checkpoints", "logs")
 
 

@@ -10,6 +10,7 @@ from rasters.simulate import CLASSES, simulate_scene, write_scene
 from sensors import InputError
 from specialists.config import compose_config, parse_command_line, to_plain
 from specialists.data import load_splits
+from specialists.warm_start_config import compose_pretrain_config, parse_pretrain_command_line
 
 EXPERIMENTS = sorted(
     entry.name.removesuffix(".yaml")
@@ -113,6 +114,14 @@ def test_splits_may_be_given_files_and_weights_a_start():
     ("overrides", "message"),
     [
         (["data=eurosat_rgb", "specialist.pretrained.file=/weights"], "licence"),
+        (
+            [
+                "data=eurosat_rgb",
+                "specialist.pretrained.file=/weights",
+                "specialist.pretrained.registry=s2-start",
+            ],
+            "/weights and the registered model s2-start: name one",
+        ),
         ([], "data"),
         (["data=nowhere"], "nowhere"),
         (["experiment=eurosat_rgb", "trainer.learning=1"], "learning"),
@@ -146,6 +155,29 @@ def test_groups_of_ones_own(tmp_path):
 def test_configuration_can_be_shown(capsys):
     assert parse_command_line(["--cfg", "job", "experiment=eurosat_rgb", "seed=7"]) is None
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 7
+
+
+def test_pretraining_takes_every_data_set():
+    for entry in (resources.files("configs") / "data").iterdir():
+        if entry.name.endswith(".yaml"):
+            name = entry.name.removesuffix(".yaml")
+            config = compose_pretrain_config([f"data={name}", "data.root=/data"])
+            assert config.run_dir == f"runs/{name}_backbone"
+            plain = to_plain(config)
+            assert yaml.safe_load(yaml.safe_dump(plain)) == plain
+
+
+def test_pretraining_has_no_keys_of_labels():
+    assert compose_pretrain_config(["trainer.masking.patch=8"]).trainer.masking.patch == 8
+    for override in ("trainer.loss=mse", "specialist.head=pool"):
+        with pytest.raises(InputError, match=override.split("=")[0]):
+            compose_pretrain_config([override])
+
+
+def test_pretraining_configuration_can_be_shown(capsys):
+    assert parse_pretrain_command_line(["--cfg", "job", "seed=7"]) is None
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["seed"], shown["data"]["kind"]) == (7, "images")
 
 
 def test_simulated_scenes_are_found(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from specialists.model import build_specialist
+from specialists.recipe import build_schedule
 from specialists.task import RecipeConfig, SpecialistTask
 
 
@@ -18,10 +19,10 @@ def make_task(make_spec):
 @pytest.mark.parametrize(
     ("schedule", "warmup"), [("one-cycle", 0.25), ("cosine", 0.25), ("cosine", 0.0)]
 )
-def test_learning_rate_rises_to_its_highest_and_ends_near_0(make_task, schedule, warmup):
-    task = make_task(schedule=schedule, warmup=warmup, lr=1e-2)
+def test_learning_rate_rises_to_its_highest_and_ends_near_0(schedule, warmup):
+    recipe = RecipeConfig(schedule=schedule, warmup=warmup, lr=1e-2)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-2)
-    scheduler = task._schedule(optimizer, 40)
+    scheduler = build_schedule(optimizer, recipe, 40)
     rates = []
     for _ in range(40):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -21,7 +21,7 @@ from specialists.splitting import SplitConfig
 from specialists.train import train_specialist
 
 RUN_FILES = {"config.yaml", "spec.json", "weights.safetensors", "metrics.json", "training.json"}
-COMMAND = [sys.executable, "-c", "from specialists.train import main; main()"]
+COMMAND = [sys.executable, "-c", "from registry.training import train_main; train_main()"]
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,0 +1,196 @@
+"""One run from its configuration to a finished folder: train, or go on, keep the best, record.
+
+Shape suffixes: K classes.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from torch import Tensor, distributed
+
+from sensors import InputError
+from specialists.callbacks import TrackEnergy, build_callbacks
+from specialists.config import PretrainedConfig, RunConfig, to_plain
+from specialists.data import Splits
+from specialists.facts import describe_training
+from specialists.files import save_weights
+from specialists.loading import SpecialistData
+from specialists.metrics import selection_metric
+from specialists.model import Specialist, build_specialist
+from specialists.module import SpecialistModule
+from specialists.pretrained import load_backbone
+from specialists.recipe import LoopConfig
+from specialists.run import RunFolder
+from specialists.spec import SpecialistSpec
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to do.
+
+    Args:
+        splits: The chips.
+        spec: The network.
+        build: From the network to what trains it.
+        score: Given the folder, the best weights and the device, it writes the scores; that
+            finishes the run.
+        counts_K: How often each class occurs in the training split, for the record.
+    """
+
+    splits: Splits
+    spec: SpecialistSpec
+    build: Callable[[Specialist], SpecialistModule]
+    score: Callable[[RunFolder, SpecialistModule, torch.device], None]
+    counts_K: Tensor | None = None
+
+
+def run_job(
+    config: RunConfig, command: str, prepare: Callable[[SpecialistSpec | None], Job]
+) -> RunFolder:
+    """Train, score and write a network; go on with a run that was interrupted.
+
+    Args:
+        config: What to train, on what, how and where.
+        command: The command line, for the record.
+        prepare: Reads the data; given the spec of an interrupted run, it measures none anew.
+
+    Returns:
+        The run folder; finished, unless this is not the first of several processes.
+
+    Raises:
+        InputError: If the configuration, the data or the run folder cannot be used.
+    """
+    # Lightning starts this command again for each further process: only the first may clear.
+    overwrite = config.overwrite and getattr(rank_zero_only, "rank", 0) == 0
+    # Read through before an earlier run is cleared: unusable data must not cost it.
+    job = prepare(None) if overwrite else None
+    run = RunFolder.open(Path(config.run_dir), to_plain(config), overwrite=overwrite)
+    if run.status == "finished":
+        console.print(f"{run.path} holds a finished run; overwrite=true trains anew")
+        return run
+    timer, energy = Timer(), TrackEnergy()
+    recorders = [timer, energy] if config.trainer.energy else [timer]
+    try:
+        job = job or prepare(_recorded_spec(run))
+        if run.status == "new":
+            run.write_json("spec.json", job.spec.to_dict())
+        trainer, module = _fit(run, config, job, recorders)
+    except InputError:
+        run.discard()
+        raise
+    if trainer.is_global_zero:
+        _keep_best(run, module)
+        training = describe_training(config, job.splits, job.counts_K) | {
+            "epochs": trainer.current_epoch,
+            "command": command,
+            "started": run.started.isoformat(timespec="seconds"),
+            "seconds": round(timer.time_elapsed("train"), 1),
+        }
+        if config.trainer.energy:
+            used = energy.read()
+            training |= {"energy_kwh": used.kwh, "energy_method": used.method}
+        run.write_json("training.json", training)
+        job.score(run, module, trainer.strategy.root_device)
+    return run
+
+
+def _recorded_spec(run: RunFolder) -> SpecialistSpec | None:
+    if run.status != "interrupted":
+        return None
+    return SpecialistSpec.from_dict(run.read_json("spec.json"))
+
+
+def _fit(
+    run: RunFolder, config: RunConfig, job: Job, recorders: Sequence[Callback]
+) -> tuple[L.Trainer, SpecialistModule]:
+    spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
+    L.seed_everything(config.seed, verbose=False)
+    specialist = build_specialist(spec)
+    _start(specialist, config.specialist.pretrained)
+    module = job.build(specialist)
+    data = SpecialistData(
+        job.splits,
+        batch_size=config.trainer.batch_size,
+        seed=config.seed,
+        workers=config.data.workers,
+    )
+    metric, mode = selection_metric(spec)
+    callbacks = build_callbacks(
+        run.checkpoints,
+        monitor=f"val_{metric}",
+        mode=mode,
+        seed=config.seed,
+        patience=config.trainer.patience,
+        ema=config.trainer.ema,
+    )
+    trainer = build_trainer(run.path, config.trainer, [*recorders, *callbacks])
+    resumed = run.last_checkpoint if run.status == "interrupted" else None
+    if resumed is not None:
+        console.print(f"Going on from {resumed}")
+    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+    if distributed.is_available() and distributed.is_initialized():
+        # What follows is the first process's alone: its metrics must not wait for the others.
+        distributed.destroy_process_group()
+    return trainer, module
+
+
+def _start(specialist: Specialist, pretrained: PretrainedConfig) -> None:
+    if pretrained.file is not None:
+        load_backbone(specialist, pretrained.file)
+    elif pretrained.registry is not None:
+        raise InputError(
+            f"specialist.pretrained.registry={pretrained.registry} was not looked up: do so with "
+            "registry.training.find_start, as the commands do, or give specialist.pretrained.file"
+        )
+
+
+def _keep_best(run: RunFolder, module: SpecialistModule) -> None:
+    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    save_weights(module.specialist, run.weights)
+
+
+def build_trainer(folder: Path, config: LoopConfig, callbacks: Sequence[Callback]) -> L.Trainer:
+    """Lightning's trainer as every run here has it.
+
+    Args:
+        folder: The run's; logs go below it.
+        config: How long, and where.
+        callbacks: All of them.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Chips are kept in memory: reading them in other processes would only cost.
+    warnings.filterwarnings("ignore", ".*does not have many workers")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty")
+    uses_cuda = torch.cuda.is_available() and config.accelerator in ("auto", "gpu", "cuda")
+    return L.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy=config.strategy,
+        precision="bf16-mixed" if config.amp and uses_cuda else "32-true",
+        deterministic=config.deterministic,
+        max_epochs=config.epochs,
+        gradient_clip_val=config.gradient_clip or None,
+        callbacks=list(callbacks),
+        logger=[
+            CSVLogger(folder / "logs", name="csv", flush_logs_every_n_steps=1),
+            TensorBoardLogger(folder / "logs", name="tensorboard", version=""),
+        ],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
