@@ -128,7 +128,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    table = Table("step", "bands", "batch", "TorchGeo", "ours", "ratio", "MiB", "ours, MiB")
+    table = Table(
+        "step",
+        "bands",
+        "batch",
+        "TorchGeo, ms / image",
+        "ours, ms / image",
+        "ratio",
+        "TorchGeo, MiB",
+        "ours, MiB",
+    )
     rates = Table("step", "bands", "batch", "who", "images / s", "of bf16 peak")
     spawn = multiprocessing.get_context("spawn")
     for bands in arguments.bands:
@@ -146,7 +155,7 @@ def main() -> None:
                     step,
                     str(bands),
                     str(batch),
-                    *(f"{medians[name] / batch * 1e3:.1f} ms / image" for name in ways),
+                    *(f"{medians[name] / batch * 1e3:.1f}" for name in ways),
                     f"{medians['TorchGeo'] / medians['ours']:.2f}",
                     *(f"{memory[name]:.0f}" if memory else "" for name in ways),
                 )

@@ -1,6 +1,17 @@
 """One network that looks at any image: the trunk."""
 
+from router.published_weights import load_published
 from router.trunk import Trunk, build_trunk
 from router.trunk_spec import TRUNKS, TrunkSpec
+from router.trunk_weights import load_trunk, read_trunk_spec, save_trunk
 
-__all__ = ["TRUNKS", "Trunk", "TrunkSpec", "build_trunk"]
+__all__ = [
+    "TRUNKS",
+    "Trunk",
+    "TrunkSpec",
+    "build_trunk",
+    "load_published",
+    "load_trunk",
+    "read_trunk_spec",
+    "save_trunk",
+]

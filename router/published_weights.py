@@ -19,8 +19,8 @@ from sensors.errors import InputError
 from specialists.tensor_files import check_finite, check_tensors
 
 # Left from pretraining or from a classifier: not part of the trunk.
-_LEFT_OUT_V1 = ("mask_token", "norm.", "projector.", "head.")
-_LEFT_OUT_V2 = ("norm.",)
+_LEFT_OUT_V1: tuple[str, ...] = ("mask_token", "norm.", "projector.", "head.")
+_LEFT_OUT_V2: tuple[str, ...] = ("norm.",)
 
 
 def load_published(source: Path | str, file: str | None = None) -> Trunk:
