@@ -55,7 +55,8 @@ def test_a_start_that_is_absent_or_damaged_is_refused(start, tmp_path):
 def test_from_a_pretraining_over_the_registry_to_a_specialist(toy_data, tmp_path, monkeypatch):
     monkeypatch.setenv("TERRAGUILD_REGISTRY", str(tmp_path / "registry"))
     monkeypatch.setattr(sys, "argv", ["pretrain-backbone", *SHORT, "data=unlabelled"])
-    sys.argv += [f"data.root={toy_data / 'scenes'}", "data.sensor=rgb-aerial", "data.gsd=1"]
+    sys.argv += [f"data.train.images='{toy_data}/scenes/**/*.png'", "data.gsd=1"]
+    sys.argv += ["data.sensor=rgb-aerial"]
     sys.argv += [f"run_dir={tmp_path / 'start'}", "data.split.fractions={selection: 0.3}"]
     pretrain_main()
     card = Registry.open().add(

@@ -101,7 +101,7 @@ def test_polygons_held_out_are_scored_on_other_images_too(toy_data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "archive"}, "folders, pairs, table"),
+        ({"kind": "archive"}, "folders, pairs, images, table"),
         ({"task": "regression"}, "scene-classification"),
         ({"train": ChipsConfig()}, "needs folder"),
         ({"train": ChipsConfig(folder="/nowhere")}, "/nowhere"),

@@ -129,10 +129,10 @@ def test_its_bands_are_found_by_wavelength(finished, make_spec):
 
 def test_a_finished_run_is_left_alone_and_an_interrupted_one_ends_alike(finished, tmp_path, capsys):
     config = replace(finished, run_dir=str(tmp_path / "copy"))
-    run = RunFolder(shutil.copytree(finished.run_dir, config.run_dir))
+    run = RunFolder(Path(shutil.copytree(finished.run_dir, config.run_dir)))
     weights, metrics = run.weights.read_bytes(), run.read_json("metrics.json")
     pretrain_backbone(config)
-    assert "holds a finished run" in capsys.readouterr().out
+    assert "overwrite=true trains anew" in capsys.readouterr().out
     # As if the process had been killed between the last epoch and the scores.
     for name in ("metrics.json", "weights.safetensors", "reconstruction.png"):
         (run.path / name).unlink()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from sensors import InputError
 from specialists import build_specialist
 from specialists.warm_start_config import MaskingConfig, PretrainTrainerConfig
+from specialists.warm_start_decoder import MaskedDecoder
 from specialists.warm_start_masks import spread
 from specialists.warm_start_task import MaskedTask
 
@@ -89,6 +90,9 @@ def test_only_hidden_and_valid_pixels_count(make_task):
     counted = F.pixel_shuffle(made.counted_BDYX.float(), 8).bool()
     hidden_B1HW = spread(made.hidden_B1YX, 8)
     assert torch.equal(counted, valid & image_BCHW.isfinite() & hidden_B1HW)
+    valid_BDYX = F.pixel_unshuffle((valid & image_BCHW.isfinite()).float(), 8)
+    variance_BYX = (made.target_BDYX.square() * valid_BDYX).sum(1) / valid_BDYX.sum(1)
+    torch.testing.assert_close(variance_BYX, torch.ones(3, 4, 4), atol=1e-3, rtol=0)
     exact = replace(made, predicted_BDYX=made.target_BDYX)
     assert exact.error() == 0
     noise = torch.randn_like(made.target_BDYX)
@@ -98,6 +102,29 @@ def test_only_hidden_and_valid_pixels_count(make_task):
     torch.testing.assert_close(replace(made, predicted_BDYX=counted_too).error(), torch.tensor(4.0))
     stored = torch.where(valid, image_BCHW, 1e6)
     assert task.reconstruct(stored, valid, seeded()).error() == made.error()
+
+
+@torch.no_grad()
+def test_the_decoder_reads_levels_only_where_they_saw_something():
+    torch.manual_seed(0)
+    decoder = MaskedDecoder((3, 5, 7), (0.5, 1, 2), width=16, outputs=4)
+    hidden_B1YX = torch.rand(2, 1, 4, 4) < 0.5
+    hidden_B1YX[..., :2, :2] = True  # a whole cell of the coarsest level
+    hidden_B1YX[..., 2:, 2:] = False
+    levels = [torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4), torch.randn(2, 7, 2, 2)]
+    said_BDYX = decoder(levels, hidden_B1YX)
+    assert said_BDYX.shape == (2, 4, 4, 4)
+    seen = ~hidden_B1YX
+    unseen = [~spread(seen, 2), ~seen, ~F.max_pool2d(seen.float(), 2).bool()]
+    changed = [
+        torch.where(mask, torch.randn_like(level), level)
+        for level, mask in zip(levels, unseen, strict=True)
+    ]
+    torch.testing.assert_close(decoder(changed, hidden_B1YX), said_BDYX)
+    for number, mask in enumerate(unseen):
+        one = list(levels)
+        one[number] = torch.where(mask, one[number], torch.randn_like(one[number]))
+        assert not torch.allclose(decoder(one, hidden_B1YX), said_BDYX, atol=1e-3)
 
 
 def test_chips_without_a_valid_pixel_teach_nothing(make_task):
