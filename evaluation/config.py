@@ -9,20 +9,17 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from evaluation.probes import ProbeConfig
 from sensors import InputError
-from specialists.config import compose_checked, compose_config
-from specialists.data import DataConfig
+from specialists.config import compose_checked
+from specialists.named_data import base_and_changes, changed
 
 SPLITS = ("own", "random", "block")
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -148,23 +145,6 @@ def compose_evaluation(
     return config
 
 
-def load_data_config(entry: object, root: str, config_dir: Path | None = None) -> DataConfig:
-    """A data set's configuration by its name in `configs/data`, perhaps with changes.
-
-    Args:
-        entry: The name, or a mapping with `base` and the fields to change.
-        root: Folder of data sets.
-        config_dir: A folder searched beside `configs`.
-
-    Raises:
-        InputError: If there is none of this name, or a change does not fit the schema.
-    """
-    name, changes = _base_and_changes(entry, "data")
-    root = str(changes.pop("root", root))
-    composed = compose_config([f"data={name}", f"data.root={root}"], config_dir).data
-    return _changed(composed, changes, "data")
-
-
 def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, ProtocolConfig]:
     """A protocol and its name, by the name of its file in `configs/protocol`, or with changes.
 
@@ -175,7 +155,7 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
     Raises:
         InputError: If there is none of this name, or a change does not fit the schema.
     """
-    base, changes = _base_and_changes(entry, "protocol")
+    base, changes = base_and_changes(entry, "protocol")
     known = list_protocols(config_dir)
     if base not in known:
         raise InputError(f"there is no protocol {base}; there are {', '.join(known)}")
@@ -183,7 +163,7 @@ def load_protocol(entry: object, config_dir: Path | None = None) -> tuple[str, P
     composed = compose_checked(f"protocol/{base}", _ProtocolFile, (), config_dir).protocol
     if changes and name == base:
         raise InputError(f"protocol {base} with changes {changes} needs a name of its own")
-    return name, _changed(composed, changes, "protocol")
+    return name, changed(composed, changes, "protocol")
 
 
 def base_of(name: str, protocols: Mapping[str, ProtocolConfig]) -> str | None:
@@ -227,24 +207,3 @@ class _ProtocolFile:
     """Hydra puts the content of a file in a group under the group's name."""
 
     protocol: ProtocolConfig
-
-
-def _base_and_changes(entry: object, group: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(entry, str):
-        return entry, {}
-    if isinstance(entry, Mapping) and isinstance(entry.get("base"), str):
-        changes = {str(key): value for key, value in entry.items()}
-        return changes.pop("base"), changes
-    raise InputError(
-        f"{group}: got {entry!r}, expected a name from configs/{group} or a mapping with such a "
-        "name as `base` and what to change"
-    )
-
-
-def _changed(config: T, changes: Mapping[str, Any], group: str) -> T:
-    try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), dict(changes)))
-    except OmegaConfBaseException as error:
-        raise InputError(f"{group}: the change {changes} cannot be used: {error}") from error
-    assert isinstance(merged, type(config))
-    return merged

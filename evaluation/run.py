@@ -22,7 +22,6 @@ from evaluation.config import (
     EvaluateConfig,
     ProtocolConfig,
     base_of,
-    load_data_config,
     load_protocol,
 )
 from evaluation.dataset import EvaluationData, load_data
@@ -39,6 +38,7 @@ from rasters.progress import show_progress
 from registry import Registry
 from sensors import InputError, MissingBandsError
 from specialists.cost import count_parameters
+from specialists.named_data import load_data_config
 from specialists.run import describe_machine
 
 console = Console()

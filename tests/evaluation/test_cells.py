@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from evaluation.cells import depends_on_seed, dropped_bands, serves, translate
-from evaluation.config import load_data_config, load_protocol
+from evaluation.config import load_protocol
 from evaluation.dataset import load_data
 from evaluation.tasks import Task
 from sensors import InputError, load_sensor
+from specialists.named_data import load_data_config
 
 SCENES = Task("scene-classification", ("a", "b", "c"))
 PIXELS = Task("semantic-segmentation", ("a", "b", "c"))

@@ -4,12 +4,12 @@ from evaluation.config import (
     base_of,
     compose_evaluation,
     list_protocols,
-    load_data_config,
     load_protocol,
     to_plain,
 )
 from evaluation.probes import PROBES
 from sensors import InputError
+from specialists.named_data import load_data_config
 
 
 @pytest.mark.parametrize("name", list_protocols())

@@ -5,12 +5,13 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
-from evaluation.config import load_data_config, load_protocol
+from evaluation.config import load_protocol
 from evaluation.dataset import SPLITS, load_data
 from evaluation.features import Features, Rows
 from evaluation.partition import deal
 from rasters import ChipDataset, RasterImage, write_raster
 from sensors import InputError, load_sensor
+from specialists.named_data import load_data_config
 
 
 @pytest.fixture(scope="module")
