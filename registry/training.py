@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from registry.registry import Registry
 from sensors.errors import exit_on_input_error
-from specialists.config import PretrainedConfig, RunConfig, parse_command_line
+from specialists.config import PretrainedConfig, SpecialistRunConfig, parse_command_line
 from specialists.train import train_specialist
 from specialists.warm_start import pretrain_backbone
 from specialists.warm_start_config import parse_pretrain_command_line
@@ -30,7 +30,7 @@ def pretrain_main() -> None:
         pretrain_backbone(config, command=shlex.join(["pretrain-backbone", *sys.argv[1:]]))
 
 
-def _look_up(config: RunConfig) -> None:
+def _look_up(config: SpecialistRunConfig) -> None:
     if config.specialist.pretrained.registry is not None:
         config.specialist.pretrained = find_start(config.specialist.pretrained, Registry.open())
 

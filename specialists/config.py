@@ -87,29 +87,39 @@ class TrainerConfig(RecipeConfig, LoopConfig):
     """The recipe, and where it runs."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunConfig:
-    """One run, whatever it trains for.
+    """One run, whatever it trains.
 
     Args:
         name: Of the run.
         run_dir: Folder for everything it leaves behind.
+        trainer: How and where the weights are learned.
         seed: Of weights, order of the data and augmentation.
         overwrite: Remove an earlier run in `run_dir` first.
-        data, specialist, trainer: The configuration groups.
     """
 
     name: str
     run_dir: str
-    data: DataConfig
-    specialist: BackboneConfig = field(default_factory=BackboneConfig)
     trainer: LoopConfig = field(default_factory=LoopConfig)
     seed: int = 0
     overwrite: bool = False
 
 
-@dataclass
-class TrainConfig(RunConfig):
+@dataclass(kw_only=True)
+class SpecialistRunConfig(RunConfig):
+    """One run that trains a specialist's weights, whatever they learn from.
+
+    Args:
+        data, specialist: The configuration groups.
+    """
+
+    data: DataConfig
+    specialist: BackboneConfig = field(default_factory=BackboneConfig)
+
+
+@dataclass(kw_only=True)
+class TrainConfig(SpecialistRunConfig):
     """One run of `train-specialist`."""
 
     specialist: SpecialistConfig = field(default_factory=SpecialistConfig)

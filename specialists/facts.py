@@ -12,10 +12,9 @@ from torch import Tensor
 
 from rasters import ChipDataset, measure_statistics
 from sensors import Channel, InputError
-from specialists.config import PretrainedConfig, RunConfig, TrainConfig
+from specialists.config import PretrainedConfig, SpecialistRunConfig, TrainConfig
 from specialists.data import Splits, describe_splits
 from specialists.losses import balance_weights
-from specialists.run import describe_machine, package_versions
 from specialists.spec import SpecialistSpec
 from specialists.targets import measure_targets
 
@@ -54,7 +53,7 @@ def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
     )
 
 
-def describe_backbone(config: RunConfig, train: ChipDataset) -> SpecialistSpec:
+def describe_backbone(config: SpecialistRunConfig, train: ChipDataset) -> SpecialistSpec:
     """The backbone without a head these data need, scaled by statistics of the training chips.
 
     Raises:
@@ -93,8 +92,10 @@ def weigh_classes(kind: str, train: ChipDataset, counts_K: Tensor | None) -> Ten
     return balance_weights(counts_K, len(train) if train.multi_label else None)
 
 
-def describe_training(config: RunConfig, splits: Splits, counts_K: Tensor | None) -> dict[str, Any]:
-    """What a card tells about the training, without what only the run itself knows.
+def describe_training(
+    config: SpecialistRunConfig, splits: Splits, counts_K: Tensor | None
+) -> dict[str, Any]:
+    """What a card tells about the data of a training and its start.
 
     Args:
         config: The run's configuration.
@@ -114,21 +115,18 @@ def describe_training(config: RunConfig, splits: Splits, counts_K: Tensor | None
             "split_hash": splits.digest(),
             "split": describe_splits(data),
         },
-        "seed": config.seed,
-        "machine": describe_machine(),
-        "versions": package_versions(),
         "pretrained": _describe_pretrained(config.specialist.pretrained),
     }
 
 
-def _gsd(config: RunConfig, bands: Sequence[Channel]) -> float:
+def _gsd(config: SpecialistRunConfig, bands: Sequence[Channel]) -> float:
     known = [band.gsd for band in bands if band.gsd is not None]
     if config.data.gsd is None and not known:
         raise InputError(
             f"the bands of data {config.data.name} do not say how large a pixel is; "
             "give data.gsd in metres"
         )
-    return config.data.gsd or min(known)
+    return float(config.data.gsd or min(known))
 
 
 def _describe_pretrained(pretrained: PretrainedConfig) -> dict[str, str | None] | None:

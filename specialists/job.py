@@ -1,13 +1,11 @@
-"""One run from its configuration to a finished folder: train, or go on, keep the best, record.
-
-Shape suffixes: K classes.
-"""
+"""One run from its configuration to a finished folder: train, or go on, keep the best, record."""
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
@@ -15,48 +13,49 @@ from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from torch import Tensor, distributed
+from torch import distributed
 
 from sensors import InputError
 from specialists.callbacks import TrackEnergy, build_callbacks
-from specialists.config import PretrainedConfig, RunConfig, to_plain
-from specialists.data import Splits
-from specialists.facts import describe_training
-from specialists.files import save_weights
-from specialists.loading import SpecialistData
-from specialists.metrics import selection_metric
-from specialists.model import Specialist, build_specialist
-from specialists.module import SpecialistModule
-from specialists.pretrained import load_backbone
+from specialists.config import RunConfig, to_plain
 from specialists.recipe import LoopConfig
-from specialists.run import RunFolder
-from specialists.spec import SpecialistSpec
+from specialists.run import RunFolder, describe_machine, package_versions
 
 console = Console()
 
+Module = TypeVar("Module", bound=L.LightningModule)
+
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Module]):
     """What a run is to do.
 
     Args:
-        splits: The chips.
-        spec: The network.
-        build: From the network to what trains it.
+        spec: What network it is, plain data.
+        build: Makes the network with what trains it; torch has been seeded.
+        data: Its batches.
+        monitor: Logged score that selects the best epoch.
+        mode: `max` or `min`, whichever is best.
+        save: Given the best weights and a path, it writes the result.
         score: Given the folder, the best weights and the device, it writes the scores; that
             finishes the run.
-        counts_K: How often each class occurs in the training split, for the record.
+        record: Tells what the record of the training says beside time, seed and machine.
+        callbacks: Lightning's, of this run alone.
     """
 
-    splits: Splits
-    spec: SpecialistSpec
-    build: Callable[[Specialist], SpecialistModule]
-    score: Callable[[RunFolder, SpecialistModule, torch.device], None]
-    counts_K: Tensor | None = None
+    spec: dict[str, Any]
+    build: Callable[[], Module]
+    data: L.LightningDataModule
+    monitor: str
+    mode: str
+    save: Callable[[Module, Path], None]
+    score: Callable[[RunFolder, Module, torch.device], None]
+    record: Callable[[], Mapping[str, Any]]
+    callbacks: Sequence[Callback] = ()
 
 
 def run_job(
-    config: RunConfig, command: str, prepare: Callable[[SpecialistSpec | None], Job]
+    config: RunConfig, command: str, prepare: Callable[[dict[str, Any] | None], Job[Module]]
 ) -> RunFolder:
     """Train, score and write a network; go on with a run that was interrupted.
 
@@ -82,16 +81,23 @@ def run_job(
     timer, energy = Timer(), TrackEnergy()
     recorders = [timer, energy] if config.trainer.energy else [timer]
     try:
-        job = job or prepare(_recorded_spec(run))
+        recorded = run.read_json("spec.json") if run.status == "interrupted" else None
+        job = job or prepare(recorded)
         if run.status == "new":
-            run.write_json("spec.json", job.spec.to_dict())
+            run.write_json("spec.json", job.spec)
         trainer, module = _fit(run, config, job, recorders)
     except InputError:
         run.discard()
         raise
     if trainer.is_global_zero:
-        _keep_best(run, module)
-        training = describe_training(config, job.splits, job.counts_K) | {
+        best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        job.save(module, run.weights)
+        training = {
+            **job.record(),
+            "seed": config.seed,
+            "machine": describe_machine(),
+            "versions": package_versions(),
             "epochs": trainer.current_epoch,
             "command": command,
             "started": run.started.isoformat(timespec="seconds"),
@@ -105,60 +111,28 @@ def run_job(
     return run
 
 
-def _recorded_spec(run: RunFolder) -> SpecialistSpec | None:
-    if run.status != "interrupted":
-        return None
-    return SpecialistSpec.from_dict(run.read_json("spec.json"))
-
-
 def _fit(
-    run: RunFolder, config: RunConfig, job: Job, recorders: Sequence[Callback]
-) -> tuple[L.Trainer, SpecialistModule]:
-    spec = SpecialistSpec.from_dict(run.read_json("spec.json"))
+    run: RunFolder, config: RunConfig, job: Job[Module], recorders: Sequence[Callback]
+) -> tuple[L.Trainer, Module]:
     L.seed_everything(config.seed, verbose=False)
-    specialist = build_specialist(spec)
-    _start(specialist, config.specialist.pretrained)
-    module = job.build(specialist)
-    data = SpecialistData(
-        job.splits,
-        batch_size=config.trainer.batch_size,
-        seed=config.seed,
-        workers=config.data.workers,
-    )
-    metric, mode = selection_metric(spec)
+    module = job.build()
     callbacks = build_callbacks(
         run.checkpoints,
-        monitor=f"val_{metric}",
-        mode=mode,
+        monitor=job.monitor,
+        mode=job.mode,
         seed=config.seed,
         patience=config.trainer.patience,
         ema=config.trainer.ema,
     )
-    trainer = build_trainer(run.path, config.trainer, [*recorders, *callbacks])
+    trainer = build_trainer(run.path, config.trainer, [*recorders, *job.callbacks, *callbacks])
     resumed = run.last_checkpoint if run.status == "interrupted" else None
     if resumed is not None:
         console.print(f"Going on from {resumed}")
-    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+    trainer.fit(module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
     if distributed.is_available() and distributed.is_initialized():
         # What follows is the first process's alone: its metrics must not wait for the others.
         distributed.destroy_process_group()
     return trainer, module
-
-
-def _start(specialist: Specialist, pretrained: PretrainedConfig) -> None:
-    if pretrained.file is not None:
-        load_backbone(specialist, pretrained.file)
-    elif pretrained.registry is not None:
-        raise InputError(
-            f"specialist.pretrained.registry={pretrained.registry} was not looked up: do so with "
-            "registry.training.find_start, as the commands do, or give specialist.pretrained.file"
-        )
-
-
-def _keep_best(run: RunFolder, module: SpecialistModule) -> None:
-    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    save_weights(module.specialist, run.weights)
 
 
 def build_trainer(folder: Path, config: LoopConfig, callbacks: Sequence[Callback]) -> L.Trainer:

@@ -6,6 +6,7 @@ train-specialist experiment=eurosat_rgb data.root=/data run_dir=runs/eurosat_rgb
 import re
 import shlex
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -18,10 +19,10 @@ from specialists.facts import describe_network, weigh_classes
 from specialists.files import load_specialist
 from specialists.floors import measure_floors
 from specialists.job import Job, console, run_job
-from specialists.module import SpecialistModule
 from specialists.report import print_scores
 from specialists.run import RunFolder
 from specialists.spec import SpecialistSpec
+from specialists.specialist_job import specialist_job
 from specialists.targets import count_classes
 from specialists.task import SpecialistTask
 
@@ -42,7 +43,7 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     return run_job(config, command, partial(_prepare, config))
 
 
-def _prepare(config: TrainConfig, spec: SpecialistSpec | None) -> Job:
+def _prepare(config: TrainConfig, spec: dict[str, Any] | None) -> Job[SpecialistTask]:
     """Splits, network, chips or pixels of each class, and class weights; the data is read once."""
     splits = load_splits(config.data)
     train = splits.chips["train"]
@@ -53,9 +54,10 @@ def _prepare(config: TrainConfig, spec: SpecialistSpec | None) -> Job:
         )
     counts_K = None if train.task == "regression" else count_classes(train, train.classes)
     weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
-    return Job(
+    return specialist_job(
+        config,
         splits,
-        spec or describe_network(config, train),
+        SpecialistSpec.from_dict(spec) if spec else describe_network(config, train),
         lambda specialist: SpecialistTask(specialist, config.trainer, weights_K),
         partial(_score, config, splits.chips),
         counts_K,
@@ -66,7 +68,7 @@ def _score(
     config: TrainConfig,
     chips: dict[str, ChipDataset],
     run: RunFolder,
-    _: SpecialistModule,
+    _: SpecialistTask,
     device: torch.device,
 ) -> None:
     """Score the weights as they were written, and the floors; the run is finished by this."""

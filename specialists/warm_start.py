@@ -5,6 +5,7 @@ pretrain-backbone data=unlabelled data.root=/data/chips data.sensor=naip run_dir
 
 import shlex
 from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -15,9 +16,9 @@ from specialists.data import load_splits
 from specialists.facts import describe_backbone
 from specialists.job import Job, console, run_job
 from specialists.loading import collate
-from specialists.module import SpecialistModule
 from specialists.run import RunFolder
 from specialists.spec import SpecialistSpec
+from specialists.specialist_job import specialist_job
 from specialists.warm_start_config import PretrainConfig
 from specialists.warm_start_picture import draw_reconstructions
 from specialists.warm_start_task import MaskedTask
@@ -44,11 +45,14 @@ def pretrain_backbone(config: PretrainConfig, command: str = "") -> RunFolder:
     return run_job(config, command, partial(_prepare, config))
 
 
-def _prepare(config: PretrainConfig, spec: SpecialistSpec | None) -> Job:
+def _prepare(config: PretrainConfig, spec: dict[str, Any] | None) -> Job[MaskedTask]:
     splits = load_splits(config.data)
-    return Job(
+    return specialist_job(
+        config,
         splits,
-        spec or describe_backbone(config, splits.chips["train"]),
+        SpecialistSpec.from_dict(spec)
+        if spec
+        else describe_backbone(config, splits.chips["train"]),
         lambda specialist: MaskedTask(specialist, config.trainer),
         partial(_score, config, splits.chips["selection"]),
     )
@@ -58,11 +62,10 @@ def _score(
     config: PretrainConfig,
     chips: ChipDataset,
     run: RunFolder,
-    module: SpecialistModule,
+    module: MaskedTask,
     device: torch.device,
 ) -> None:
     """Reconstruct the selection split, and draw some of it; the run is finished by this."""
-    assert isinstance(module, MaskedTask)
     module.to(device).eval()
     error, floor = measure_error(module, chips, config.trainer.batch_size)
     shown = chips.subset(range(min(_SHOWN, len(chips))))

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 
 from sensors import InputError
-from specialists.config import RunConfig, compose_checked, parse_overrides
+from specialists.config import SpecialistRunConfig, compose_checked, parse_overrides
 from specialists.recipe import LoopConfig
 
 LEVELS = ("all", "coarsest")
@@ -53,8 +53,8 @@ class PretrainTrainerConfig(LoopConfig):
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
 
-@dataclass
-class PretrainConfig(RunConfig):
+@dataclass(kw_only=True)
+class PretrainConfig(SpecialistRunConfig):
     """One run of `pretrain-backbone`."""
 
     trainer: PretrainTrainerConfig = field(default_factory=PretrainTrainerConfig)
