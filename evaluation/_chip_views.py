@@ -6,16 +6,12 @@ Tensor shapes: C bands, H rows, W columns.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from evaluation._resizing import resize_images
 from evaluation.bands import as_sensor, missing, sensor_channels, serve
 from rasters import ChipDataset
 from sensors import BandPlan, Channel, InputError
-
-_LEAST_VALID = 0.5  # share of valid pixels under a resized one that makes it valid
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,9 @@ class ChipView(Dataset[dict[str, Any]]):
             stack = serve(*stack, self._wanted)
         image_CHW, _, valid_CHW = stack
         if self.transform.image_size is not None:
-            image_CHW, valid_CHW = _resize(image_CHW, valid_CHW, self.transform.image_size)
+            size = (self.transform.image_size, self.transform.image_size)
+            image_1CHW, valid_1CHW = resize_images(image_CHW[None], valid_CHW[None], size)
+            image_CHW, valid_CHW = image_1CHW[0], valid_1CHW[0]
         return chip | {"image": image_CHW, "valid": valid_CHW}
 
     def rest(self, start: int) -> Subset[dict[str, Any]]:
@@ -103,15 +101,3 @@ def _check(wanted: tuple[Channel, ...], given: tuple[Channel, ...], transform: T
     absent = missing(wanted, given)
     if absent and (not transform.fill_missing or len(absent) == len(wanted)):
         BandPlan.match(wanted, given).require()
-
-
-def _resize(image_CHW: Tensor, valid_CHW: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Bilinear (averaging where it shrinks), over valid pixels alone."""
-
-    def scale(stack_CHW: Tensor) -> Tensor:
-        return F.interpolate(stack_CHW[None], (size, size), mode="bilinear", antialias=True)[0]
-
-    share_CHW = scale(valid_CHW.to(image_CHW.dtype))
-    usable_CHW = share_CHW >= _LEAST_VALID
-    sum_CHW = scale(torch.where(valid_CHW, image_CHW, 0))
-    return torch.where(usable_CHW, sum_CHW / share_CHW, 0), usable_CHW

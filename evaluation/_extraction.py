@@ -105,6 +105,8 @@ class Extraction:
         """Share of the levels' rows and columns that is image; the rest is padding."""
         if not levels:
             return [1.0, 1.0]
+        if hasattr(self.module, "input_size"):
+            size = self.module.input_size(*size)
         step = self.module.feature_info.reduction()[0]
         grid = levels[0].shape[-2:]
         return [length / (cells * step) for length, cells in zip(size, grid, strict=True)]

@@ -17,6 +17,7 @@ from evaluation._adapters import PyramidEncoder
 from evaluation._floor_encoders import Constant, ImageStatistics, RandomConvolution
 from evaluation._timm_networks import build_timm
 from evaluation._torchgeo_networks import build_torchgeo
+from evaluation._trunk_encoders import TrunkEncoder, draw_trunk, find_trunk
 from evaluation.context import DataContext
 from evaluation.sources import (
     FLOORS,
@@ -27,6 +28,7 @@ from evaluation.sources import (
     parse_encoder,
 )
 from registry import Registry
+from router import TRUNKS
 from sensors import Channel, InputError, channel_to_dict
 from specialists import Specialist, load_specialist
 from specialists.backbone import build_backbone
@@ -53,6 +55,7 @@ class Encoder(Protocol):
     - `bands`: the channels it needs; without, it takes any;
     - `embed(x_BCHW, bands, valid) -> (B, D)`: its own vector of an image, used instead of pooled
       levels;
+    - `input_size(height, width) -> (height, width)`: what it resizes an image to, if it does;
     - `gate_weights(x_BCHW, bands, valid) -> {member: (B,)}`: for ensembles, the weight of every
       member for each image.
     """
@@ -77,8 +80,8 @@ class LoadedEncoder:
 
     Args:
         name: What tables call it.
-        kind: `specialist`, `timm`, `torchgeo`, `random`, `random-convolution`, `image-statistics`,
-            `majority`, or `own` (`wrap_encoder`).
+        kind: `specialist`, `trunk`, `timm`, `torchgeo`, `random`, `random-convolution`,
+            `image-statistics`, `majority`, or `own` (`wrap_encoder`).
         digest: SHA-256 of its weights and everything else that decides its features.
         module: The network, an `Encoder`, frozen and in evaluation mode.
         bands: The channels it needs; None: it takes any.
@@ -181,8 +184,10 @@ def _build(config: EncoderConfig, context: DataContext, registry: Registry | Non
             return build_timm(name, config.weights, context, config.bands)
         case "torchgeo":
             return build_torchgeo(name, config.weights, context, config.bands)
+        case "trunk":
+            return TrunkEncoder(find_trunk(name), context, config.bands, config.image_size)
         case "random":
-            return _build_random(name, config.stem_stride, context)
+            return _build_random(name, config, context)
         case "random-convolution":
             return RandomConvolution(context)
         case "image-statistics":
@@ -193,11 +198,16 @@ def _build(config: EncoderConfig, context: DataContext, registry: Registry | Non
             return _load_specialist(name, registry)
 
 
-def _build_random(name: str, stem_stride: int, context: DataContext) -> nn.Module:
-    if name not in ARCHITECTURES:
-        raise InputError(f"random:{name} is not one of random:{', random:'.join(ARCHITECTURES)}")
-    network = build_backbone(name, len(context.bands), stem_stride=stem_stride)
-    return PyramidEncoder(network, context)
+def _build_random(name: str, config: EncoderConfig, context: DataContext) -> nn.Module:
+    if name in ARCHITECTURES:
+        network = build_backbone(name, len(context.bands), stem_stride=config.stem_stride)
+        return PyramidEncoder(network, context)
+    if name not in TRUNKS and not (name and Path(name).exists()):
+        raise InputError(
+            f"random:{name} is not one of random:{', random:'.join((*ARCHITECTURES, *TRUNKS))}, "
+            "and no trunk's file"
+        )
+    return TrunkEncoder(draw_trunk(name), context, config.bands, config.image_size)
 
 
 def _load_specialist(source: str, registry: Registry | None) -> Specialist:
@@ -220,6 +230,13 @@ def _digest(config: EncoderConfig, module: nn.Module, context: DataContext) -> s
     settings: dict[str, Any] = {"kind": kind}
     if isinstance(module, Specialist):
         settings["spec"] = module.spec.to_dict()
+    elif isinstance(module, TrunkEncoder):
+        settings = {
+            "kind": "trunk",
+            "spec": module.trunk.spec.to_dict(),
+            "bands": config.bands,
+            "image_size": config.image_size,
+        }
     elif kind != "majority":
         settings |= {
             "name": name,
@@ -244,6 +261,13 @@ def _describe(kind: str, name: str, config: EncoderConfig, module: nn.Module) ->
         return (
             f"{spec.architecture} trained for {spec.task} on {len(spec.bands)} bands "
             f"({', '.join(band.name for band in spec.bands)}) at {spec.gsd:g} m"
+        )
+    if isinstance(module, TrunkEncoder):
+        shape = module.trunk.spec
+        given = f" of {', '.join(config.bands)}" if config.bands else ""
+        return (
+            f"trunk {shape.width} wide and {shape.depth} deep on patches of {shape.patch_size} "
+            f"pixels{given}" + (" with random weights" if kind == "random" else "")
         )
     if kind in ("timm", "torchgeo"):
         weights = Path(config.weights).name if config.weights else "random weights"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.encoders import EncoderConfig, parse_encoder
+from evaluation.sources import default_name, kind_of
 from registry import Registry
 from sensors import BandPlan, Channel, InputError
 from specialists import SpecialistSpec, read_spec
@@ -55,7 +56,11 @@ def _random_twin(
             return None
         name = config.source.partition(":")[2]
         return replace(config, weights=None, name=f"{name}-random", is_floor=True)
-    if kind == "random" or config.source in FLOORS:
+    if kind_of(config)[0] == "trunk":
+        name = config.source.partition(":")[2]
+        own = config.name or default_name(config)
+        return replace(config, source=f"random:{name}", name=f"{own}-random", is_floor=True)
+    if kind_of(config)[0] == "random" or config.source in FLOORS:
         return None
     spec = _spec(config.source, registry)
     if not BandPlan.match(spec.bands, bands).is_applicable:

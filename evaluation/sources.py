@@ -5,14 +5,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from router import TRUNKS
 from sensors import InputError
 from specialists.run import RunFolder
+from specialists.spec import ARCHITECTURES
 
 FLOORS = ("random", "random-convolution", "image-statistics", "majority")
 """Kinds of encoders that are there to be beaten."""
 
 _LIBRARIES = ("timm", "torchgeo")
-_NAMED = (*_LIBRARIES, "random")
+_NAMED = (*_LIBRARIES, "random", "trunk")
 
 
 @dataclass
@@ -25,12 +27,17 @@ class EncoderConfig:
             - `name` or `name@version`: a specialist of the registry;
             - the path of a specialist's `.safetensors` file, or of its run folder;
             - `timm:NAME` or `torchgeo:NAME`: a network of these libraries;
-            - `random:ARCHITECTURE`: a specialist's network with random weights;
+            - `trunk:PATH`: a trunk's file, its run folder, or a `.pth` file of DOFA's published
+              weights;
+            - `random:ARCHITECTURE`: a specialist's network with random weights; `random:SIZE` (also
+              `trunk:SIZE`, such as `trunk:dofa-nano`) and `random:PATH`: a trunk's;
             - `random-convolution`, `image-statistics`, `majority`: floors.
         name: What tables call it; by default from `source`.
         weights: Local weight file for `timm:` and `torchgeo:`; without, weights are random.
-        bands: Names of the data's bands that a `timm:` or `torchgeo:` network gets, in order; all
-            by default.
+        bands: Names of the data's bands that a `timm:` or `torchgeo:` network or a trunk gets, in
+            order; all by default.
+        image_size: Edge in pixels that images are resized to for a trunk; by default they grow to
+            whole patches.
         stem_stride: Of a `random:` network, see `specialists.backbone`.
         is_floor: Show it as a floor; those named above, and `random:`, always are.
     """
@@ -39,6 +46,7 @@ class EncoderConfig:
     name: str | None = None
     weights: str | None = None
     bands: list[str] | None = None
+    image_size: int | None = None
     stem_stride: int = 4
     is_floor: bool = False
 
@@ -79,10 +87,17 @@ def kind_of(config: EncoderConfig) -> tuple[str, str]:
     kind, _, name = config.source.partition(":")
     if kind not in _NAMED:
         kind, name = kind if kind in FLOORS else "specialist", config.source
-    if kind not in _LIBRARIES and (config.weights or config.bands):
+    if kind == "trunk" and name in TRUNKS:
+        kind = "random"
+    takes = {"weights": kind in _LIBRARIES}
+    takes["image_size"] = kind == "trunk" or (kind == "random" and name not in ARCHITECTURES)
+    takes["bands"] = takes["weights"] or takes["image_size"]
+    refused = [setting for setting, fits in takes.items() if getattr(config, setting) and not fits]
+    if refused:
         raise InputError(
-            f"encoder {config.source}: weights and bands are settings of timm:NAME and "
-            "torchgeo:NAME; this one brings its own"
+            f"encoder {config.source}: {', '.join(refused)} cannot be set; weights and bands are "
+            "settings of timm:NAME and torchgeo:NAME, bands and image_size of trunk:PATH, and this "
+            "one brings its own"
         )
     if config.stem_stride not in (2, 4):
         raise InputError(f"encoder {config.source}: stem_stride {config.stem_stride} is not 2 or 4")
@@ -92,11 +107,18 @@ def kind_of(config: EncoderConfig) -> tuple[str, str]:
 def default_name(config: EncoderConfig) -> str:
     """What tables call an encoder whose configuration does not say."""
     kind, name = kind_of(config)
-    if kind == "specialist":
-        path = Path(name)
-        if path.suffix != ".safetensors":
-            return path.name
-        return path.parent.name if path == RunFolder(path.parent).weights else path.stem
+    if kind in ("specialist", "trunk"):
+        return _name_of_file(name)
+    if kind == "random":
+        return f"random-{_name_of_file(name)}"
     if kind in _LIBRARIES and is_random(config):
         return f"{kind}-{name}-random"
     return name if kind == name else f"{kind}-{name}"
+
+
+def _name_of_file(name: str) -> str:
+    """A name from that of a file or run folder; any other name stays as it is."""
+    path = Path(name)
+    if path.suffix not in (".safetensors", ".pth"):
+        return path.name
+    return path.parent.name if path == RunFolder(path.parent).weights else path.stem

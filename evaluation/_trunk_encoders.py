@@ -1,0 +1,153 @@
+"""Trunks as encoders: any bands, and images brought to whole patches.
+
+Tensor shapes: B batch, C given bands, H rows, W columns, D width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evaluation._resizing import resize_images
+from evaluation.context import DataContext
+from router import (
+    TRUNKS,
+    Trunk,
+    TrunkSpec,
+    build_trunk,
+    load_published,
+    load_trunk,
+    read_trunk_spec,
+)
+from sensors import BandPlan, Channel, InputError
+from specialists.run import RunFolder
+
+_PUBLISHED_SUFFIXES = (".pth", ".pt")
+
+
+class TrunkEncoder(nn.Module):
+    """A trunk, and what it needs to take a data set's images.
+
+    A trunk that knows no statistics of bands (random or published weights) gets those of the
+    training split.
+
+    Args:
+        trunk: The trunk.
+        context: The training split.
+        names: Its bands that the trunk gets, in this order; any that are given if not said.
+        image_size: Edge in pixels that images are resized to; if not given, both edges grow to the
+            next whole number of patches.
+
+    Raises:
+        InputError: If a name is not among the bands, or `image_size` is not made of whole patches.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        context: DataContext,
+        names: list[str] | None = None,
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        positions = context.positions(names)
+        if image_size is not None:
+            trunk.patch_embed.grid(image_size, image_size)
+        if not trunk.spec.bands:
+            trunk.set_statistics(context.bands, context.mean, context.std)
+        self.trunk = trunk
+        self.known = tuple(context.bands[k] for k in positions)
+        self.bands = None if names is None else self.known
+        self.image_size = image_size
+
+    @property
+    def feature_info(self) -> Any:  # noqa: ANN401 - timm ships no types
+        """`channels()` and `reduction()` of every level."""
+        return self.trunk.feature_info
+
+    @property
+    def num_features(self) -> int:
+        """Width of every level and of `embed`."""
+        return self.trunk.num_features
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of an image as the trunk gets it."""
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        patch = self.trunk.spec.patch_size
+        return -(-height // patch) * patch, -(-width // patch) * patch
+
+    def forward_features(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> list[Tensor]:
+        """Levels (B, D, H / r_i, W / r_i) of the resized image, finest first."""
+        return self.trunk.forward_features(*self._prepare(x_BCHW, bands, valid))
+
+    def embed(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """The trunk's own vector (B, D) of an image."""
+        return self.trunk.embed(*self._prepare(x_BCHW, bands, valid))
+
+    def _prepare(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None, valid: Tensor | None
+    ) -> tuple[Tensor, tuple[Channel, ...], Tensor]:
+        given = self.known if bands is None else tuple(bands)
+        usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
+        if self.bands is not None:
+            plan = BandPlan.match(self.bands, given).require()
+            x_BCHW, usable, given = plan.apply(x_BCHW), plan.apply_valid(usable), plan.wanted
+        height, width = x_BCHW.shape[-2:]
+        size = self.input_size(height, width)
+        if size != (height, width):
+            x_BCHW, usable = resize_images(x_BCHW, usable, size)
+        return torch.where(usable, x_BCHW, 0), given, usable
+
+
+def find_trunk(source: str) -> Trunk:
+    """A trunk with its weights.
+
+    Args:
+        source: A trunk's file, its run folder, or a `.pth` file of published weights.
+
+    Raises:
+        InputError: If there is no such file, or it holds no trunk.
+    """
+    path = _find(source)
+    return load_published(path) if path.suffix in _PUBLISHED_SUFFIXES else load_trunk(path)
+
+
+def draw_trunk(source: str) -> Trunk:
+    """A trunk with random weights, drawn from torch's generator.
+
+    Args:
+        source: A name from `router.TRUNKS`, or what `find_trunk` takes: another trunk of the same
+            shape and statistics.
+
+    Raises:
+        InputError: As `find_trunk`.
+    """
+    return build_trunk(_read_spec(source))
+
+
+def _read_spec(source: str) -> TrunkSpec:
+    if source in TRUNKS:
+        return TRUNKS[source]
+    path = _find(source)
+    return (
+        load_published(path).spec if path.suffix in _PUBLISHED_SUFFIXES else read_trunk_spec(path)
+    )
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.suffix in (".safetensors", *_PUBLISHED_SUFFIXES):
+        return path
+    if RunFolder(path).weights.is_file():
+        return RunFolder(path).weights
+    raise InputError(
+        f"no trunk at {source}: expected a .safetensors file, a finished run folder, a .pth file "
+        f"of published weights, or the name of a size ({', '.join(TRUNKS)})"
+    )
