@@ -2,6 +2,7 @@
 
 from router.pretraining.distillation import Teacher
 from router.pretraining.losses import Reconstruction, patchify, unpatchify
+from router.pretraining.picture import draw_reconstructions
 from router.pretraining.recipe import (
     DecoderConfig,
     DistillationConfig,
@@ -18,6 +19,7 @@ __all__ = [
     "Reconstruction",
     "Teacher",
     "TrunkRecipe",
+    "draw_reconstructions",
     "patchify",
     "unpatchify",
 ]
