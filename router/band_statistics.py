@@ -38,14 +38,14 @@ class BandScaling:
 
     def __init__(self, spec: TrunkSpec) -> None:
         self._known = {
-            _identity(band): (mean, std)
+            band_identity(band): (mean, std)
             for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True)
         }
         self._kept: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def statistics(self, band: Channel) -> tuple[float, float]:
         """Mean and standard deviation of a band, in its physical unit."""
-        identity = _identity(band)
+        identity = band_identity(band)
         if identity in self._known:
             return self._known[identity]
         kind, wanted = identity
@@ -66,7 +66,12 @@ class BandScaling:
         self, bands: Sequence[Channel], device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """What makes pixels normalised, (C, 1, 1) each: `shift + pixels * scale`."""
-        key = (tuple(map(_identity, bands)), tuple(band.quantity for band in bands), device, dtype)
+        key = (
+            tuple(map(band_identity, bands)),
+            tuple(band.quantity for band in bands),
+            device,
+            dtype,
+        )
         if key not in self._kept:
             if len(self._kept) >= _KEPT_BAND_LISTS:
                 self._kept.clear()
@@ -80,7 +85,7 @@ class BandScaling:
         return self._kept[key]
 
 
-def _identity(band: Channel) -> tuple[tuple[str, ...], float]:
+def band_identity(band: Channel) -> tuple[tuple[str, ...], float]:
     """What makes two bands the same to look at: their kind, and their place among it."""
     if isinstance(band, Band):
         return (band.quantity,), band.center_wavelength

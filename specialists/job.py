@@ -148,6 +148,8 @@ def build_trainer(folder: Path, config: LoopConfig, callbacks: Sequence[Callback
     warnings.filterwarnings("ignore", ".*does not have many workers")
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty")
+    # A network that knows how its batches are moved is asked, whatever brings the batches.
+    warnings.filterwarnings("ignore", ".*have overridden `transfer_batch_to_device`")
     uses_cuda = torch.cuda.is_available() and config.accelerator in ("auto", "gpu", "cuda")
     return L.Trainer(
         accelerator=config.accelerator,

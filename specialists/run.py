@@ -2,11 +2,14 @@
 
     RUN_DIR/
       config.yaml            the resolved configuration
-      spec.json              the specialist's specification
+      spec.json              what network it is
       weights.safetensors    the weights that were best on the selection split
       metrics.json           scores on the selection and test splits, and the floors'
       training.json          data, seed, time, machine, versions, for the card
       reconstruction.png     what was made of masked chips, where that was the training
+      reconstructions/       the same after every epoch, where a trunk is trained
+      decoder.safetensors    what reconstructed them, for a trunk
+      before.json            what a trunk reconstructed before, where it went on from another
       checkpoints/           last.ckpt to resume from, best.ckpt
       logs/                  CSV and TensorBoard
 
@@ -42,8 +45,10 @@ _FILES = (
     "metrics.json",
     "training.json",
     "reconstruction.png",
+    "decoder.safetensors",
+    "before.json",
 )
-_FOLDERS = ("checkpoints", "logs")
+_FOLDERS = ("checkpoints", "logs", "reconstructions")
 
 
 @dataclass(frozen=True)

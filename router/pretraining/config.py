@@ -12,11 +12,11 @@ from sensors import InputError
 from specialists.config import RunConfig, compose_checked, parse_overrides
 from specialists.data import DataConfig
 from specialists.named_data import load_data_config
-from specialists.recipe import DeviceConfig
+from specialists.recipe import LoopConfig
 
 
 @dataclass
-class TrunkTrainerConfig(TrunkRecipe, DeviceConfig):
+class TrunkTrainerConfig(TrunkRecipe, LoopConfig):
     """The recipe of a trunk, and where it runs."""
 
 

@@ -159,9 +159,7 @@ def fit_chip(
         image_BCHW, valid_BCHW = resize_images(image_CHW[None], valid_CHW[None], wanted)
         image_CHW, valid_CHW = image_BCHW[0], valid_BCHW[0]
     spare = (image_CHW.shape[-2] - size, image_CHW.shape[-1] - size)
-    top, left = (
-        rest // 2 if random is None else int(random.integers(rest + 1)) for rest in spare
-    )
+    top, left = (rest // 2 if random is None else int(random.integers(rest + 1)) for rest in spare)
     place = (..., slice(top, top + size), slice(left, left + size))
     return image_CHW[place], valid_CHW[place]
 

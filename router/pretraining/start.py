@@ -1,0 +1,120 @@
+"""Where a pretraining starts: random weights of a size, or a trunk that was pretrained before."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router.pretraining.decoder import TrunkDecoder
+from router.trunk import Trunk, build_trunk
+from router.trunk_spec import TRUNKS, TrunkSpec
+from router.trunk_weights import load_trunk, read_trunk_spec
+from sensors import InputError
+from specialists.run import RunFolder
+from specialists.tensor_files import check_finite, check_tensors, open_tensors, write_tensors
+
+DECODER_KEY = "decoder"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a pretraining starts.
+
+    Args:
+        spec: Of the trunk, as it starts.
+        file: Its weights; None for random ones.
+        run: The pretraining that they are from, as far as its folder is there.
+    """
+
+    spec: TrunkSpec
+    file: Path | None = None
+    run: RunFolder | None = None
+
+    def build(self, spec: TrunkSpec) -> Trunk:
+        """The trunk with these weights.
+
+        Args:
+            spec: `spec`, perhaps with statistics of further bands.
+
+        Raises:
+            InputError: If the file is broken.
+        """
+        trunk = build_trunk(spec)
+        if self.file is not None:
+            trunk.load_state_dict(load_trunk(self.file).state_dict())
+        return trunk
+
+    def load_decoder(self, decoder: TrunkDecoder) -> bool:
+        """Give a decoder the weights that it had in the earlier pretraining; tells if they fit.
+
+        Raises:
+            InputError: If their file is broken.
+        """
+        path = None if self.run is None else decoder_file(self.run)
+        if path is None or not path.exists():
+            return False
+        with open_tensors(path) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        check_finite(tensors, str(path))
+        try:
+            check_tensors(tensors, decoder.state_dict(), str(path))
+        except InputError:
+            return False
+        decoder.load_state_dict(tensors)
+        return True
+
+    def earlier_sources(self) -> list[str]:
+        """Names of the sources that these weights learned from, as far as it is recorded."""
+        return [] if self.run is None else learned_sources(self.run.read_json("training.json"))
+
+    def describe(self) -> dict[str, Any] | None:
+        """For the record; None for random weights."""
+        if self.file is None:
+            return None
+        return {
+            "file": self.file.name,
+            "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            "sources": self.earlier_sources(),
+        }
+
+
+def find_start(trunk: str) -> Start:
+    """Look up what a configuration names as `trunk`.
+
+    Args:
+        trunk: A name from `TRUNKS`, or the path of a trunk's file or run folder.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if trunk in TRUNKS:
+        return Start(TRUNKS[trunk])
+    path = Path(trunk)
+    if not path.exists():
+        raise InputError(
+            f"trunk {trunk} is neither a size ({', '.join(TRUNKS)}) nor a file or run folder of a "
+            "trunk"
+        )
+    file = RunFolder(path).weights if path.is_dir() else path
+    spec = read_trunk_spec(file)
+    run = RunFolder(file.parent)
+    is_run = file == run.weights and (run.path / "training.json").exists()
+    return Start(spec, file, run if is_run else None)
+
+
+def learned_sources(training: dict[str, Any]) -> list[str]:
+    """Names of all sources that a trunk learned from, by the record of its last training."""
+    start = training.get("start") or {"sources": []}
+    now = [source["name"] for source in training["data"]["sources"] if source["weight"]]
+    return list(dict.fromkeys([*start["sources"], *now]))
+
+
+def save_decoder(decoder: TrunkDecoder, run: RunFolder) -> None:
+    """Keep the decoder beside the trunk, for a later pretraining that goes on from it."""
+    write_tensors(decoder, decoder_file(run), {DECODER_KEY: json.dumps({"format": 1})})
+
+
+def decoder_file(run: RunFolder) -> Path:
+    """Where a run keeps its decoder."""
+    return run.path / "decoder.safetensors"
