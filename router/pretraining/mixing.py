@@ -83,7 +83,11 @@ class MixedSampler(Sampler[Draw]):
         batches_S = np.diff(edges_S, prepend=0)
         wanted = self.batch_size * self.processes
         chips = [
-            iter(_deal(count, batches * wanted, random).reshape(batches, self.processes, -1))
+            iter(
+                _deal(count, batches * wanted, random).reshape(
+                    batches, self.processes, self.batch_size
+                )
+            )
             for count, batches in zip(self.counts, batches_S, strict=True)
         ]
         for source in random.permutation(np.repeat(np.arange(len(batches_S)), batches_S)):
