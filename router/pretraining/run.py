@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from rich.table import Table
 
 from router.pretraining.config import PretrainTrunkConfig
@@ -15,8 +16,8 @@ from router.pretraining.distillation import Teacher
 from router.pretraining.mixing import MixedData, share_out
 from router.pretraining.scores import (
     DrawEachEpoch,
+    RecordStart,
     Scores,
-    ScoreStart,
     compare,
     measure_errors,
 )
@@ -70,19 +71,23 @@ def _prepare(config: PretrainTrunkConfig, recorded: dict[str, Any] | None) -> Jo
 
     def build() -> PretrainTask:
         task = PretrainTask(start.build(spec), config.trainer, teacher)
-        if start.file is not None and not start.load_decoder(task.decoder):
-            console.print(f"No decoder of this size lies beside {start.file}: a new one begins")
+        start.load_decoder(task.decoder)
         return task
 
     def record() -> dict[str, Any]:
-        shares = share_out(sources)
         described = [
             source.describe() | {"share": share}
-            for source, share in zip(sources, shares, strict=True)
+            for source, share in zip(sources, share_out(sources), strict=True)
         ]
-        return {"data": {"sources": described}, "start": find_start(config.trunk).describe()}
+        return {"data": {"sources": described}, "start": _read_start(run)["start"]}
 
-    batches, batch_size = data.selection_batches, config.trainer.batch_size
+    batches = data.selection_batches
+    callbacks: list[Callback] = [DrawEachEpoch(run.path / "reconstructions", batches)]
+    description = start.describe()
+    if description is not None:
+        _warn_of_unheard(description["sources"], config)
+        scored = None if start.decoder_file is None else batches
+        callbacks.append(RecordStart(run, description, scored, config.trainer.batch_size))
     return Job(
         spec=spec.to_dict(),
         build=build,
@@ -92,11 +97,27 @@ def _prepare(config: PretrainTrunkConfig, recorded: dict[str, Any] | None) -> Jo
         save=lambda task, path: save_trunk(task.trunk, path),
         score=partial(_score, config, data),
         record=record,
-        callbacks=[
-            DrawEachEpoch(run.path / "reconstructions", batches),
-            *([ScoreStart(run, batches, batch_size)] if start.file else []),
-        ],
+        callbacks=callbacks,
     )
+
+
+def _read_start(run: RunFolder) -> dict[str, Any]:
+    """What the run went on from, and the scores before, as far as there are such things."""
+    if not (run.path / "before.json").exists():
+        return {"start": None, "scores": None}
+    before: dict[str, Any] = run.read_json("before.json")
+    return before
+
+
+def _warn_of_unheard(earlier: list[str], config: PretrainTrunkConfig) -> None:
+    names = {source.data.name for source in config.sources}
+    absent = [name for name in earlier if name not in names]
+    if absent:
+        console.print(
+            f"[yellow]{config.trunk} has learned from {', '.join(absent)}, too: what is not among "
+            "the sources is neither rehearsed nor scored[/]",
+            soft_wrap=True,
+        )
 
 
 def _check_size(image_size: int, spec: TrunkSpec) -> None:
@@ -133,9 +154,9 @@ def _score(
     scores = measure_errors(task, data.selection_batches, config.trainer.batch_size)
     errors = [source["mse"] for source in scores.values()]
     metrics: dict[str, Any] = {"mse": sum(errors) / len(errors), "selection": scores}
-    if (run.path / "before.json").exists():
-        start = run.read_json("training.json")["start"]
-        metrics["forgetting"] = compare(run.read_json("before.json"), scores, start["sources"])
+    before = _read_start(run)
+    if before["scores"]:
+        metrics["forgetting"] = compare(before["scores"], scores, before["start"]["sources"])
     run.write_json("metrics.json", metrics)
     _print_scores(scores, metrics.get("forgetting"), run)
 

@@ -54,28 +54,39 @@ def measure_errors(task: PretrainTask, batches: SourceBatches, batch_size: int) 
     return scores
 
 
-class ScoreStart(Callback):
-    """Scores a trunk that is gone on from, before it learns anything more.
+class RecordStart(Callback):
+    """Records what a training goes on from, and how well it reconstructs before it learns more.
 
     Args:
-        run: Where the scores are written, as `before.json`.
-        batches: Selection chips of every source.
+        run: Where this is written, as `before.json`.
+        record: What is gone on from.
+        batches: Selection chips of every source; None to score none, for want of a decoder.
         batch_size: As for `measure_errors`.
     """
 
-    def __init__(self, run: RunFolder, batches: SourceBatches, batch_size: int) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        record: Mapping[str, Any],
+        batches: SourceBatches | None,
+        batch_size: int,
+    ) -> None:
         self.run = run
+        self.record = record
         self.batches = batches
         self.batch_size = batch_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score, unless this training was begun earlier."""
+        """Score and write, unless this training was begun earlier."""
         assert isinstance(pl_module, PretrainTask)
-        if trainer.is_global_zero and trainer.global_step == 0:
+        if not trainer.is_global_zero or trainer.global_step:
+            return
+        scores = None
+        if self.batches is not None:
             pl_module.eval()
             scores = measure_errors(pl_module, self.batches, self.batch_size)
             pl_module.train()
-            self.run.write_json("before.json", scores)
+        self.run.write_json("before.json", {"start": self.record, "scores": scores})
 
 
 class DrawEachEpoch(Callback):

@@ -45,24 +45,29 @@ class Start:
             trunk.load_state_dict(load_trunk(self.file).state_dict())
         return trunk
 
-    def load_decoder(self, decoder: TrunkDecoder) -> bool:
-        """Give a decoder the weights that it had in the earlier pretraining; tells if they fit.
+    @property
+    def decoder_file(self) -> Path | None:
+        """Where the earlier pretraining left its decoder."""
+        return None if self.run is None else decoder_file(self.run)
+
+    def load_decoder(self, decoder: TrunkDecoder) -> None:
+        """Give a decoder the weights that it had in the earlier pretraining, if that is known.
 
         Raises:
-            InputError: If their file is broken.
+            InputError: If their file is broken or of another decoder.
         """
-        path = None if self.run is None else decoder_file(self.run)
-        if path is None or not path.exists():
-            return False
-        with open_tensors(path) as file:
+        if self.decoder_file is None:
+            return
+        with open_tensors(self.decoder_file) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check_finite(tensors, str(path))
-        try:
-            check_tensors(tensors, decoder.state_dict(), str(path))
-        except InputError:
-            return False
+        check_finite(tensors, str(self.decoder_file))
+        check_tensors(
+            tensors,
+            decoder.state_dict(),
+            f"{self.decoder_file} is not of trainer.decoder; give it the size that it has in "
+            f"{self.decoder_file.with_name('config.yaml')}",
+        )
         decoder.load_state_dict(tensors)
-        return True
 
     def earlier_sources(self) -> list[str]:
         """Names of the sources that these weights learned from, as far as it is recorded."""
@@ -99,7 +104,7 @@ def find_start(trunk: str) -> Start:
     file = RunFolder(path).weights if path.is_dir() else path
     spec = read_trunk_spec(file)
     run = RunFolder(file.parent)
-    is_run = file == run.weights and (run.path / "training.json").exists()
+    is_run = file == run.weights and run.status == "finished" and decoder_file(run).exists()
     return Start(spec, file, run if is_run else None)
 
 
