@@ -8,9 +8,9 @@ from typing import Any
 
 from torch.utils.data import Dataset, Subset
 
-from evaluation._resizing import resize_images
 from evaluation.bands import as_sensor, missing, sensor_channels, serve
 from rasters import ChipDataset
+from rasters.resize import resize_images
 from sensors import BandPlan, Channel, InputError
 
 

@@ -4,27 +4,15 @@ Tensor shapes: B batch, C given bands, H rows, W columns, D width.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from evaluation._resizing import resize_images
 from evaluation.context import DataContext
-from router import (
-    TRUNKS,
-    Trunk,
-    TrunkSpec,
-    build_trunk,
-    load_published,
-    load_trunk,
-    read_trunk_spec,
-)
-from sensors import BandPlan, Channel, InputError
-from specialists.run import RunFolder
-
-_PUBLISHED_SUFFIXES = (".pth", ".pt")
+from rasters.resize import resize_images
+from router import Trunk
+from sensors import BandPlan, Channel
 
 
 class TrunkEncoder(nn.Module):
@@ -104,50 +92,3 @@ class TrunkEncoder(nn.Module):
         if size != (height, width):
             x_BCHW, usable = resize_images(x_BCHW, usable, size)
         return torch.where(usable, x_BCHW, 0), given, usable
-
-
-def find_trunk(source: str) -> Trunk:
-    """A trunk with its weights.
-
-    Args:
-        source: A trunk's file, its run folder, or a `.pth` file of published weights.
-
-    Raises:
-        InputError: If there is no such file, or it holds no trunk.
-    """
-    path = _find(source)
-    return load_published(path) if path.suffix in _PUBLISHED_SUFFIXES else load_trunk(path)
-
-
-def draw_trunk(source: str) -> Trunk:
-    """A trunk with random weights, drawn from torch's generator.
-
-    Args:
-        source: A name from `router.TRUNKS`, or what `find_trunk` takes: another trunk of the same
-            shape and statistics.
-
-    Raises:
-        InputError: As `find_trunk`.
-    """
-    return build_trunk(_read_spec(source))
-
-
-def _read_spec(source: str) -> TrunkSpec:
-    if source in TRUNKS:
-        return TRUNKS[source]
-    path = _find(source)
-    return (
-        load_published(path).spec if path.suffix in _PUBLISHED_SUFFIXES else read_trunk_spec(path)
-    )
-
-
-def _find(source: str) -> Path:
-    path = Path(source)
-    if path.suffix in (".safetensors", *_PUBLISHED_SUFFIXES):
-        return path
-    if RunFolder(path).weights.is_file():
-        return RunFolder(path).weights
-    raise InputError(
-        f"no trunk at {source}: expected a .safetensors file, a finished run folder, a .pth file "
-        f"of published weights, or the name of a size ({', '.join(TRUNKS)})"
-    )

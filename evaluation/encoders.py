@@ -17,7 +17,7 @@ from evaluation._adapters import PyramidEncoder
 from evaluation._floor_encoders import Constant, ImageStatistics, RandomConvolution
 from evaluation._timm_networks import build_timm
 from evaluation._torchgeo_networks import build_torchgeo
-from evaluation._trunk_encoders import TrunkEncoder, draw_trunk, find_trunk
+from evaluation._trunk_encoders import TrunkEncoder
 from evaluation.context import DataContext
 from evaluation.sources import (
     FLOORS,
@@ -28,7 +28,7 @@ from evaluation.sources import (
     parse_encoder,
 )
 from registry import Registry
-from router import TRUNKS
+from router import TRUNKS, build_trunk, find_trunk, find_trunk_spec
 from sensors import Channel, InputError, channel_to_dict
 from specialists import Specialist, load_specialist
 from specialists.backbone import build_backbone
@@ -207,7 +207,9 @@ def _build_random(name: str, config: EncoderConfig, context: DataContext) -> nn.
             f"random:{name} is not one of random:{', random:'.join((*ARCHITECTURES, *TRUNKS))}, "
             "and no trunk's file"
         )
-    return TrunkEncoder(draw_trunk(name), context, config.bands, config.image_size)
+    return TrunkEncoder(
+        build_trunk(find_trunk_spec(name)), context, config.bands, config.image_size
+    )
 
 
 def _load_specialist(source: str, registry: Registry | None) -> Specialist:

@@ -1,5 +1,6 @@
 """One network that looks at any image: the trunk."""
 
+from router.find import find_trunk, find_trunk_spec
 from router.published_weights import load_published
 from router.trunk import Trunk, build_trunk
 from router.trunk_spec import TRUNKS, TrunkSpec
@@ -10,6 +11,8 @@ __all__ = [
     "Trunk",
     "TrunkSpec",
     "build_trunk",
+    "find_trunk",
+    "find_trunk_spec",
     "load_published",
     "load_trunk",
     "read_trunk_spec",

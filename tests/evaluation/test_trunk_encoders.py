@@ -186,7 +186,7 @@ def test_its_cost_is_that_of_the_images_it_gets(known):
 @pytest.mark.parametrize(
     ("source", "settings", "message"),
     [
-        ("trunk:no/such/run", {}, "no trunk at no/such/run.*dofa-nano"),
+        ("trunk:no/such/run", {}, "no trunk at 'no/such/run'.*dofa-nano"),
         ("trunk:nothing.safetensors", {}, "nothing.safetensors"),
         ("trunk:nothing.pth", {}, "nothing.pth"),
         ("trunk:dofa-nano", {"weights": "a.pth"}, "weights cannot be set"),
