@@ -6,7 +6,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from specialists.model import Specialist
-from specialists.recipe import LearningConfig, configure_adamw
+from specialists.recipe import SpecialistLearningConfig, configure_adamw
 
 
 class SpecialistModule(L.LightningModule):
@@ -24,7 +24,7 @@ class SpecialistModule(L.LightningModule):
     def __init__(
         self,
         specialist: Specialist,
-        learning: LearningConfig,
+        learning: SpecialistLearningConfig,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         super().__init__()

@@ -37,8 +37,6 @@ class LearningConfig:
             validated and kept.
         patience: Epochs without a better score on the selection split before training stops; 0 is
             never.
-        channels_last: Keep pixels of all channels side by side in memory.
-        augment: What may happen to a training batch.
     """
 
     epochs: int = 20
@@ -50,8 +48,6 @@ class LearningConfig:
     gradient_clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    channels_last: bool = True
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def check(self) -> None:
         """Refuse what is not one of the choices.
@@ -63,6 +59,19 @@ class LearningConfig:
             raise InputError(
                 f"trainer.schedule {self.schedule!r} is not one of {', '.join(SCHEDULES)}"
             )
+
+
+@dataclass
+class SpecialistLearningConfig(LearningConfig):
+    """How the weights of a specialist are learned.
+
+    Args:
+        channels_last: Keep pixels of all channels side by side in memory.
+        augment: What may happen to a training batch.
+    """
+
+    channels_last: bool = True
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass

@@ -12,12 +12,12 @@ from specialists.losses import TaskLoss
 from specialists.metrics import TaskMetrics, selection_metric
 from specialists.model import Specialist
 from specialists.module import SpecialistModule
-from specialists.recipe import LearningConfig
+from specialists.recipe import SpecialistLearningConfig
 from specialists.targets import target_of
 
 
 @dataclass
-class RecipeConfig(LearningConfig):
+class RecipeConfig(SpecialistLearningConfig):
     """How the weights of a task are learned.
 
     Args:

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 
 from sensors import InputError
 from specialists.config import SpecialistRunConfig, compose_checked, parse_overrides
-from specialists.recipe import LoopConfig
+from specialists.recipe import LoopConfig, SpecialistLearningConfig
 
 LEVELS = ("all", "coarsest")
 
@@ -47,7 +47,7 @@ class MaskingConfig:
 
 
 @dataclass
-class PretrainTrainerConfig(LoopConfig):
+class PretrainTrainerConfig(SpecialistLearningConfig, LoopConfig):
     """The recipe of a warm start, and where it runs."""
 
     masking: MaskingConfig = field(default_factory=MaskingConfig)
