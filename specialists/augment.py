@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensors import InputError
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 Batch = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Augment:
         InputError: If samples are to be mixed for a task whose targets cannot be.
     """
 
-    def __init__(self, config: AugmentConfig, spec: SpecialistSpec) -> None:
+    def __init__(self, config: AugmentConfig, spec: TaskSpec) -> None:
         if (config.mixup or config.cutmix) and spec.task != "scene-classification":
             raise InputError(
                 f"mixup and cutmix mix scene labels, and the task is {spec.task}; "

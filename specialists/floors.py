@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from rasters import IGNORE_INDEX, ChipDataset
 from rasters.progress import show_progress
 from specialists.metrics import Scores, TaskMetrics
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 PERCENTILES = (10, 50, 90)
 MAX_PIXELS = 100_000
@@ -33,7 +33,7 @@ Samples = tuple[NDArray[np.float32], NDArray[Any]]
 
 
 def measure_floors(
-    spec: SpecialistSpec, train: ChipDataset, evaluation: dict[str, ChipDataset], seed: int = 0
+    spec: TaskSpec, train: ChipDataset, evaluation: dict[str, ChipDataset], seed: int = 0
 ) -> dict[str, dict[str, Scores]]:
     """Fit the floors on the training split and score them on others.
 
@@ -70,7 +70,7 @@ def measure_floors(
 class _Constant:
     """Says the same of everything: the most frequent class, or the mean."""
 
-    def __init__(self, spec: SpecialistSpec) -> None:
+    def __init__(self, spec: TaskSpec) -> None:
         self.takes_mean = spec.task == "regression" or spec.multi_label
         self.total_K = np.zeros(len(spec.classes))
         self.count = 0
@@ -92,7 +92,7 @@ class _Linear:
     """Logistic regression (one against the rest for multi-label), or ridge regression."""
 
     def __init__(
-        self, spec: SpecialistSpec, features_NF: NDArray[np.float32], targets_N: NDArray[Any]
+        self, spec: TaskSpec, features_NF: NDArray[np.float32], targets_N: NDArray[Any]
     ) -> None:
         self.is_regression = spec.task == "regression"
         self.count = len(spec.classes)
@@ -131,7 +131,7 @@ def image_statistics(
     )
 
 
-def _samples(spec: SpecialistSpec, chip: dict[str, Any]) -> Samples:
+def _samples(spec: TaskSpec, chip: dict[str, Any]) -> Samples:
     """Features (N, F) and targets (N,) or (N, K) of what is labelled in one chip."""
     image_CHW, valid_CHW = chip["image"].numpy(), chip["valid"].numpy()
     if "mask" not in chip:
@@ -152,7 +152,7 @@ def _samples(spec: SpecialistSpec, chip: dict[str, Any]) -> Samples:
     return pixels_NC[known_N], targets_N[known_N]
 
 
-def _samples_of(spec: SpecialistSpec, chips: ChipDataset, title: str) -> Iterator[Samples]:
+def _samples_of(spec: TaskSpec, chips: ChipDataset, title: str) -> Iterator[Samples]:
     for number in show_progress(range(len(chips)), title):
         yield _samples(spec, chips[number])
 

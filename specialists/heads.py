@@ -3,9 +3,9 @@
 A head asks for nothing but `(features, x_BCHW)`, so that it fits every network that keeps the
 pyramid contract (a list of (B, C_i, H / r_i, W / r_i), finest first).
 
-Every head but `PoolHead` looks at the image once more beside the features: ConvNeXt's stem ends in
-a LayerNorm, which takes the overall brightness of a patch away, and absolute reflectance is what
-tells many land covers apart.
+`PyramidHead` and `PixelHead` look at the image once more beside the features: ConvNeXt's stem ends
+in a LayerNorm, which takes the overall brightness of a patch away, and absolute reflectance is what
+tells many land covers apart. The other heads look at nothing but features.
 
 Tensor shapes: B batch, C channels, H rows, W columns, D pooled width, K outputs.
 """
@@ -13,21 +13,21 @@ Tensor shapes: B batch, C channels, H rows, W columns, D pooled width, K outputs
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.base.modules import Conv2dReLU
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder, UnetDecoderBlock
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from specialists.backbone import pad_to_multiple
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 _DETAIL_CHANNELS = 16
 
 
-def build_head(
-    spec: SpecialistSpec, channels: Sequence[int], reductions: Sequence[int]
-) -> nn.Module:
+def build_head(spec: TaskSpec, channels: Sequence[int], reductions: Sequence[int]) -> nn.Module:
     """The head that a spec asks for, on a pyramid of these widths and reductions.
 
     Returns:
@@ -37,6 +37,8 @@ def build_head(
     if spec.task == "similarity-search":
         return MeanHead()
     outputs = len(spec.classes)
+    if spec.is_per_pixel and spec.decoder == "linear":
+        return LinearPixelHead(channels, reductions, outputs, drop_rate=spec.drop_rate)
     if spec.is_per_pixel:
         return PixelHead(
             channels,
@@ -55,6 +57,13 @@ def build_head(
         hidden_size=spec.head_hidden_size,
         drop_rate=spec.drop_rate,
     )
+
+
+def looks_at_image(spec: TaskSpec) -> bool:
+    """Whether the head that a spec asks for reads the image beside the features."""
+    if spec.task == "similarity-search":
+        return False
+    return spec.decoder != "linear" if spec.is_per_pixel else spec.head != "pool"
 
 
 class MeanHead(nn.Module):
@@ -186,4 +195,46 @@ class PixelHead(nn.Module):
         decoded_BCHW = self.decoder([features[0], *features])
         full_BCHW = self.full_resolution(decoded_BCHW, *detail_BCHW.shape[-2:], detail_BCHW)
         logits_BKHW: Tensor = self.fc(self.drop(full_BCHW))
+        return logits_BKHW[..., :height, :width]
+
+
+class LinearPixelHead(nn.Module):
+    """One linear layer on all levels at once: each is normalised, projected, enlarged, and added.
+
+    Args:
+        channels: Width of every level.
+        reductions: Reduction of every level.
+        outputs: Number of outputs a pixel.
+        drop_rate: Dropout of whole channels before the layer.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        reductions: Sequence[int],
+        outputs: int,
+        *,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.finest = reductions[0]
+        self.norms = nn.ModuleList(LayerNorm2d(width) for width in channels)
+        self.drop = nn.Dropout2d(drop_rate)
+        self.projections = nn.ModuleList(
+            nn.Conv2d(width, outputs, kernel_size=1, bias=number == 0)
+            for number, width in enumerate(channels)
+        )
+
+    def forward(self, features: Sequence[Tensor], x_BCHW: Tensor) -> Tensor:
+        """Logits (B, K, H, W); of the image, nothing but its size is looked at."""
+        height, width = x_BCHW.shape[-2:]
+        whole = [self.finest * edge for edge in features[0].shape[-2:]]
+        logits_BKHW = torch.stack(
+            [
+                F.interpolate(projection(self.drop(norm(level))), whole, mode="bilinear")
+                for norm, projection, level in zip(
+                    self.norms, self.projections, features, strict=True
+                )
+            ]
+        ).sum(0)
         return logits_BKHW[..., :height, :width]

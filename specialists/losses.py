@@ -11,7 +11,7 @@ from torch.nn import functional
 from rasters import IGNORE_INDEX
 from sensors import InputError
 from specialists.metrics import flatten_targets
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 LOSSES = ("default", "cross-entropy-dice", "mse")
 
@@ -36,7 +36,7 @@ class TaskLoss(nn.Module):
 
     def __init__(
         self,
-        spec: SpecialistSpec,
+        spec: TaskSpec,
         kind: str = "default",
         label_smoothing: float = 0.0,
         weight_K: Tensor | None = None,

@@ -21,7 +21,7 @@ from torchmetrics.classification import (
 )
 
 from rasters import IGNORE_INDEX
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 Scores = dict[str, Any]
 """Metric name to number, or to `{class: number}`; a class without samples has None."""
@@ -34,7 +34,7 @@ _SELECTED_BY = {
 }
 
 
-def selection_metric(spec: SpecialistSpec) -> tuple[str, str]:
+def selection_metric(spec: TaskSpec) -> tuple[str, str]:
     """The metric that picks the best weights of a task, and whether `max` or `min` is best."""
     name = "map" if spec.multi_label else _SELECTED_BY[spec.task]
     return name, "min" if name in ("rmse", "masked_mse") else "max"
@@ -57,7 +57,7 @@ class TaskMetrics(nn.Module):
         spec: The specialist whose task it is.
     """
 
-    def __init__(self, spec: SpecialistSpec) -> None:
+    def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
         self.spec = spec
         self.metrics = MetricCollection(_build(spec))
@@ -158,7 +158,7 @@ def flatten_targets(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
     return rows[known], targets[known]
 
 
-def _build(spec: SpecialistSpec) -> dict[str, Metric | MetricCollection]:
+def _build(spec: TaskSpec) -> dict[str, Metric | MetricCollection]:
     count = len(spec.classes)
     if spec.task == "regression":
         return {

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from specialists.metrics import Scores, selection_metric
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 _TITLES = {"majority": "majority", "linear_statistics": "linear on statistics"}
 
 
 def print_scores(
     console: Console,
-    spec: SpecialistSpec,
+    spec: TaskSpec,
     scores: Mapping[str, Scores],
     floors: Mapping[str, Mapping[str, Scores]],
 ) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from specialists.heads import PixelHead, PoolHead, PyramidHead
+from specialists.heads import LinearPixelHead, PixelHead, PoolHead, PyramidHead
 
 # Not ConvNeXt's: a head takes any pyramid.
 CHANNELS, REDUCTIONS = (8, 12, 20, 24), (2, 4, 8, 16)
@@ -90,3 +91,17 @@ def test_dropout_is_for_training_only(head):
     assert not torch.equal(head(features, x_BCHW), head(features, x_BCHW))
     head.eval()
     assert torch.equal(head(features, x_BCHW), head(features, x_BCHW))
+
+
+def test_linear_pixel_head_adds_up_what_each_level_says():
+    torch.manual_seed(0)
+    head = LinearPixelHead(CHANNELS, REDUCTIONS, 5).eval()
+    features = pyramid()
+    expected = sum(
+        F.interpolate(projection(norm(level)), (32, 48), mode="bilinear")
+        for norm, projection, level in zip(head.norms, head.projections, features, strict=True)
+    )
+    logits = head(features, torch.randn(2, 3, 31, 33))
+    torch.testing.assert_close(logits, expected[..., :31, :33])
+    assert sum(projection.bias is not None for projection in head.projections) == 1
+    assert torch.equal(head(features, torch.zeros(2, 3, 31, 33)), logits)

@@ -21,6 +21,7 @@ TASKS = {
     "hidden": {"task": "scene-classification", "head_hidden_size": 24, "multi_label": True},
     "unet": {"task": "semantic-segmentation"},
     "fpn": {"task": "semantic-segmentation", "decoder": "fpn", "stem_stride": 2},
+    "linear": {"task": "semantic-segmentation", "decoder": "linear"},
     "scene regression": {"task": "regression", "target_mean": (5.0,) * 3, "target_std": (2.0,) * 3},
     "pixel regression": {
         "task": "regression",
