@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router.find import find_trunk, find_trunk_file, find_trunk_spec
 from router.pretraining.decoder import TrunkDecoder
 from router.trunk import Trunk, build_trunk
-from router.trunk_spec import TRUNKS, TrunkSpec
-from router.trunk_weights import load_trunk, read_trunk_spec
-from sensors import InputError
+from router.trunk_spec import TrunkSpec
 from specialists.run import RunFolder
 from specialists.tensor_files import check_finite, check_tensors, open_tensors, write_tensors
 
@@ -42,7 +41,7 @@ class Start:
         """
         trunk = build_trunk(spec)
         if self.file is not None:
-            trunk.load_state_dict(load_trunk(self.file).state_dict())
+            trunk.load_state_dict(find_trunk(str(self.file)).state_dict())
         return trunk
 
     @property
@@ -88,21 +87,14 @@ def find_start(trunk: str) -> Start:
     """Look up what a configuration names as `trunk`.
 
     Args:
-        trunk: A name from `TRUNKS`, or the path of a trunk's file or run folder.
+        trunk: As for `router.find_trunk`.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If there is no such trunk.
     """
-    if trunk in TRUNKS:
-        return Start(TRUNKS[trunk])
-    path = Path(trunk)
-    if not path.exists():
-        raise InputError(
-            f"trunk {trunk} is neither a size ({', '.join(TRUNKS)}) nor a file or run folder of a "
-            "trunk"
-        )
-    file = RunFolder(path).weights if path.is_dir() else path
-    spec = read_trunk_spec(file)
+    spec, file = find_trunk_spec(trunk), find_trunk_file(trunk)
+    if file is None:
+        return Start(spec)
     run = RunFolder(file.parent)
     is_run = file == run.weights and run.status == "finished" and decoder_file(run).exists()
     return Start(spec, file, run if is_run else None)
