@@ -73,13 +73,18 @@ class BackboneConfig:
 
 
 @dataclass
-class SpecialistConfig(BackboneConfig):
-    """The network, as far as the data does not decide it; names are those of `SpecialistSpec`."""
+class HeadConfig:
+    """The head, as far as the data does not decide it; names are those of `TaskSpec`."""
 
     head: str = "pyramid"
     head_hidden_size: int = 0
     decoder: str = "unet"
     drop_rate: float = 0.0
+
+
+@dataclass
+class SpecialistConfig(HeadConfig, BackboneConfig):
+    """The network, as far as the data does not decide it; names are those of `SpecialistSpec`."""
 
 
 @dataclass

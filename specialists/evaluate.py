@@ -1,4 +1,4 @@
-"""Scores of a specialist on chips: one pass, no training machinery."""
+"""Scores of a network on chips: one pass, no training machinery."""
 
 import torch
 from torch.utils.data import DataLoader
@@ -7,24 +7,24 @@ from rasters import ChipDataset
 from rasters.progress import show_progress
 from specialists.loading import collate
 from specialists.metrics import Scores, TaskMetrics
-from specialists.model import Specialist
+from specialists.network import TaskNetwork
 from specialists.targets import target_of
 
 
 @torch.no_grad()
 def evaluate(
-    specialist: Specialist,
+    specialist: TaskNetwork,
     chips: ChipDataset,
     *,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     title: str = "Scores",
 ) -> Scores:
-    """Score a specialist.
+    """Score a network on its task.
 
     Args:
         specialist: The network; it is moved to the device and left in evaluation mode.
-        chips: Labelled chips of the specialist's own bands.
+        chips: Labelled chips of its own bands.
         batch_size: Chips at once; it does not change the result.
         device: Where to compute.
         title: Of the progress bar.

@@ -5,6 +5,7 @@ Shape suffixes: K classes.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +13,52 @@ from torch import Tensor
 
 from rasters import ChipDataset, measure_statistics
 from sensors import Channel, InputError
-from specialists.config import PretrainedConfig, SpecialistRunConfig, TrainConfig
-from specialists.data import Splits, describe_splits
+from specialists.config import HeadConfig, PretrainedConfig, SpecialistRunConfig, TrainConfig
+from specialists.data import DataConfig, Splits, describe_splits
 from specialists.losses import balance_weights
 from specialists.spec import SpecialistSpec
 from specialists.targets import measure_targets
+from specialists.task_spec import TaskSpec
 
 CLASS_WEIGHTS = ("none", "balanced")
 
 
-def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
-    """The network these data need, scaled by statistics of the training chips.
+def describe_task(data: DataConfig, head: HeadConfig, train: ChipDataset) -> TaskSpec:
+    """The task these data set, scaled by statistics of the training chips.
 
     Raises:
         InputError: If the size of a pixel is not known, or the spec refuses a value.
     """
-    statistics = measure_statistics(train)
-    network, first = config.specialist, train[0]
+    statistics, first = measure_statistics(train), train[0]
     scaling: dict[str, Any] = {}
     if train.task == "regression":
         scaling["target_mean"], scaling["target_std"] = measure_targets(train, train.classes)
-    return SpecialistSpec(
-        architecture=network.architecture,
+    return TaskSpec(
         task=train.task,
         bands=train.bands,
         classes=train.classes,
         mean=statistics.mean,
         std=statistics.std,
-        gsd=_gsd(config, train.bands),
+        gsd=_gsd(data, train.bands),
         chip_size=first["image"].shape[-1],
         multi_label=train.multi_label,
         per_pixel=train.task == "regression" and "mask" in first,
-        stem_stride=network.stem_stride,
-        head=network.head,
-        head_hidden_size=network.head_hidden_size,
-        decoder=network.decoder,
-        drop_path_rate=network.drop_path_rate,
-        drop_rate=network.drop_rate,
+        head=head.head,
+        head_hidden_size=head.head_hidden_size,
+        decoder=head.decoder,
+        drop_rate=head.drop_rate,
         **scaling,
+    )
+
+
+def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
+    """The network these data need; errors as for `describe_task`."""
+    network, task = config.specialist, describe_task(config.data, config.specialist, train)
+    return SpecialistSpec(
+        architecture=network.architecture,
+        stem_stride=network.stem_stride,
+        drop_path_rate=network.drop_path_rate,
+        **{entry.name: getattr(task, entry.name) for entry in fields(task)},
     )
 
 
@@ -67,7 +76,7 @@ def describe_backbone(config: SpecialistRunConfig, train: ChipDataset) -> Specia
         classes=(),
         mean=statistics.mean,
         std=statistics.std,
-        gsd=_gsd(config, train.bands),
+        gsd=_gsd(config.data, train.bands),
         chip_size=train[0]["image"].shape[-1],
         stem_stride=network.stem_stride,
         drop_path_rate=network.drop_path_rate,
@@ -102,31 +111,36 @@ def describe_training(
         splits: The chips of each split.
         counts_K: How often each class occurs in the training split; None where there are none.
     """
-    data, classes = config.data, splits.chips["train"].classes
-    counts = [] if counts_K is None else zip(classes, counts_K.tolist(), strict=True)
     return {
-        "data": {
-            "name": data.name,
-            "title": data.title,
-            "licence": data.licence,
-            "source": data.source,
-            "counts": {name: len(part) for name, part in splits.chips.items()},
-            "class_counts": dict(counts),
-            "split_hash": splits.digest(),
-            "split": describe_splits(data),
-        },
+        "data": describe_data(config.data, splits, counts_K),
         "pretrained": _describe_pretrained(config.specialist.pretrained),
     }
 
 
-def _gsd(config: SpecialistRunConfig, bands: Sequence[Channel]) -> float:
+def describe_data(data: DataConfig, splits: Splits, counts_K: Tensor | None) -> dict[str, Any]:
+    """What a record tells about the data of a training; arguments as for `describe_training`."""
+    classes = splits.chips["train"].classes
+    counts = [] if counts_K is None else zip(classes, counts_K.tolist(), strict=True)
+    return {
+        "name": data.name,
+        "title": data.title,
+        "licence": data.licence,
+        "source": data.source,
+        "counts": {name: len(part) for name, part in splits.chips.items()},
+        "class_counts": dict(counts),
+        "split_hash": splits.digest(),
+        "split": describe_splits(data),
+    }
+
+
+def _gsd(data: DataConfig, bands: Sequence[Channel]) -> float:
     known = [band.gsd for band in bands if band.gsd is not None]
-    if config.data.gsd is None and not known:
+    if data.gsd is None and not known:
         raise InputError(
-            f"the bands of data {config.data.name} do not say how large a pixel is; "
+            f"the bands of data {data.name} do not say how large a pixel is; "
             "give data.gsd in metres"
         )
-    return float(config.data.gsd or min(known))
+    return float(data.gsd or min(known))
 
 
 def _describe_pretrained(pretrained: PretrainedConfig) -> dict[str, str | None] | None:

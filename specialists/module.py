@@ -1,15 +1,19 @@
 """What every training of a specialist's weights has in common, as a LightningModule."""
 
+from typing import Generic, TypeVar
+
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from specialists.model import Specialist
+from specialists.network import TaskNetwork
 from specialists.recipe import SpecialistLearningConfig, configure_adamw
 
+Network = TypeVar("Network", bound=TaskNetwork)
 
-class SpecialistModule(L.LightningModule):
+
+class SpecialistModule(L.LightningModule, Generic[Network]):
     """A specialist with its optimizer; a subclass says what it learns from.
 
     Args:
@@ -23,7 +27,7 @@ class SpecialistModule(L.LightningModule):
 
     def __init__(
         self,
-        specialist: Specialist,
+        specialist: Network,
         learning: SpecialistLearningConfig,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:

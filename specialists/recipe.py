@@ -1,5 +1,6 @@
 """How weights are learned, whatever the task: optimizer, learning rate, order of things."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,7 @@ def configure_adamw(
     config: LearningConfig,
     steps: int,
     betas: tuple[float, float] = (0.9, 0.999),
+    groups: Sequence[dict[str, Any]] | None = None,
 ) -> OptimizerLRScheduler:
     """AdamW, and a learning rate that changes with every step; what Lightning wants to be given.
 
@@ -111,8 +113,10 @@ def configure_adamw(
         config: How.
         steps: Of the whole training.
         betas: Of AdamW.
+        groups: Weights with settings of their own; by default all that learn, with weight decay
+            where it belongs.
     """
-    groups = param_groups_weight_decay(network, config.weight_decay)
+    groups = groups or param_groups_weight_decay(network, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=betas)
     scheduler = build_schedule(optimizer, config, steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -123,7 +127,8 @@ def build_schedule(
 ) -> LRScheduler:
     """The learning rate of every one of `steps` steps."""
     if config.schedule == "one-cycle":
-        return OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=config.warmup)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, highest, total_steps=steps, pct_start=config.warmup)
     rising = round(steps * config.warmup)
     cosine = CosineAnnealingLR(optimizer, max(1, steps - rising))
     if rising == 0:

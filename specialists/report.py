@@ -17,24 +17,27 @@ def print_scores(
     spec: TaskSpec,
     scores: Mapping[str, Scores],
     floors: Mapping[str, Mapping[str, Scores]],
+    *,
+    name: str = "specialist",
 ) -> None:
-    """Print the specialist beside the floors, and a warning where it does not beat them.
+    """Print a network beside the floors, and a warning where it does not beat them.
 
     Args:
         console: Where to.
-        spec: Of the specialist.
+        spec: Its task.
         scores: Its scores by split.
         floors: For each floor, its scores by split; a split may be missing.
+        name: What it is called.
     """
     deciding, mode = selection_metric(spec)
-    table = Table(title=f"{spec.task}: specialist and floors")
+    table = Table(title=f"{spec.task}: {name} and floors")
     for heading in ("split", "metric"):
         table.add_column(heading)
-    for heading in (*(_TITLES[name] for name in floors), "specialist"):
+    for heading in (*(_TITLES[floor] for floor in floors), name):
         table.add_column(heading, justify="right")
     below = []
     for split, own in scores.items():
-        for metric in (name for name, value in own.items() if not isinstance(value, dict)):
+        for metric in (key for key, value in own.items() if not isinstance(value, dict)):
             theirs = [by_split.get(split, {}).get(metric) for by_split in floors.values()]
             value = _format(own[metric])
             if metric == deciding:
@@ -46,7 +49,7 @@ def print_scores(
     console.print(table)
     for split in below:
         console.print(
-            f"[yellow]On {split}, the specialist's {deciding} does not beat every floor: "
+            f"[yellow]On {split}, the {name}'s {deciding} does not beat every floor: "
             "more data, more epochs or a pretrained backbone may help.[/]"
         )
 

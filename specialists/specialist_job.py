@@ -25,7 +25,7 @@ from specialists.pretrained import load_backbone
 from specialists.run import RunFolder
 from specialists.spec import SpecialistSpec
 
-Module = TypeVar("Module", bound=SpecialistModule)
+Module = TypeVar("Module", bound=SpecialistModule[Specialist])
 
 
 def specialist_job(
@@ -80,5 +80,5 @@ def _start(specialist: Specialist, pretrained: PretrainedConfig) -> None:
         )
 
 
-def _save(module: SpecialistModule, path: Path) -> None:
+def _save(module: SpecialistModule[Specialist], path: Path) -> None:
     save_weights(module.specialist, path)

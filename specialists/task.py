@@ -10,8 +10,7 @@ from torch import Tensor
 from specialists.augment import Augment, Batch
 from specialists.losses import TaskLoss
 from specialists.metrics import TaskMetrics, selection_metric
-from specialists.model import Specialist
-from specialists.module import SpecialistModule
+from specialists.module import Network, SpecialistModule
 from specialists.recipe import SpecialistLearningConfig
 from specialists.targets import target_of
 
@@ -31,10 +30,10 @@ class RecipeConfig(SpecialistLearningConfig):
     class_weights: str = "none"
 
 
-class SpecialistTask(SpecialistModule):
+class SpecialistTask(SpecialistModule[Network]):
     """A specialist with its loss, metrics, optimizer and augmentation.
 
-    It validates what `Specialist.predict` says, in physical units, and logs `val_<metric>`.
+    It validates what `TaskNetwork.predict` says, in physical units, and logs `val_<metric>`.
 
     Args:
         specialist: The network that learns.
@@ -46,7 +45,7 @@ class SpecialistTask(SpecialistModule):
     """
 
     def __init__(
-        self, specialist: Specialist, recipe: RecipeConfig, class_weights: Tensor | None = None
+        self, specialist: Network, recipe: RecipeConfig, class_weights: Tensor | None = None
     ) -> None:
         super().__init__(specialist, recipe)
         self.loss = TaskLoss(specialist.spec, recipe.loss, recipe.label_smoothing, class_weights)

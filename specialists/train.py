@@ -14,13 +14,12 @@ from rasters import ChipDataset
 from sensors import InputError
 from specialists.config import TrainConfig
 from specialists.data import load_splits
-from specialists.evaluate import evaluate
 from specialists.facts import describe_network, weigh_classes
 from specialists.files import load_specialist
-from specialists.floors import measure_floors
 from specialists.job import Job, console, run_job
-from specialists.report import print_scores
+from specialists.model import Specialist
 from specialists.run import RunFolder
+from specialists.scoring import score_run
 from specialists.spec import SpecialistSpec
 from specialists.specialist_job import specialist_job
 from specialists.targets import count_classes
@@ -43,7 +42,7 @@ def train_specialist(config: TrainConfig, command: str = "") -> RunFolder:
     return run_job(config, command, partial(_prepare, config))
 
 
-def _prepare(config: TrainConfig, spec: dict[str, Any] | None) -> Job[SpecialistTask]:
+def _prepare(config: TrainConfig, spec: dict[str, Any] | None) -> Job[SpecialistTask[Specialist]]:
     """Splits, network, chips or pixels of each class, and class weights; the data is read once."""
     splits = load_splits(config.data)
     train = splits.chips["train"]
@@ -68,42 +67,11 @@ def _score(
     config: TrainConfig,
     chips: dict[str, ChipDataset],
     run: RunFolder,
-    _: SpecialistTask,
+    _: SpecialistTask[Specialist],
     device: torch.device,
 ) -> None:
     """Score the weights as they were written, and the floors; the run is finished by this."""
-    specialist = load_specialist(run.weights)
-    spec = specialist.spec
-    unseen = [name for name in chips if name not in ("train", "selection")]
-    scores = {
-        name: evaluate(
-            specialist,
-            chips[name],
-            batch_size=config.trainer.batch_size,
-            device=device,
-            title=f"Scores ({name})",
-        )
-        for name in ("selection", *unseen)
-    }
-    main_split = "test" if "test" in unseen else "selection"
-    compared = list(dict.fromkeys([main_split, *unseen]))
-    floors = measure_floors(
-        spec, chips["train"], {name: chips[name] for name in compared}, config.seed
-    )
-    run.write_json(
-        "metrics.json",
-        {
-            "selection": scores["selection"],
-            "test": scores.get("test"),
-            "floors": {name: by_split[main_split] for name, by_split in floors.items()},
-            "other_tests": {
-                name: {"specialist": scores[name]}
-                | {floor: by_split[name] for floor, by_split in floors.items()}
-                for name in config.data.other_tests
-            },
-        },
-    )
-    print_scores(console, spec, scores, floors)
+    score_run(run, load_specialist(run.weights), config, config.data, chips, device)
     name = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")
     console.print(f"Run folder: {run.path}. Next:", soft_wrap=True)
     console.print(

@@ -59,7 +59,7 @@ class Reconstruction:
         return (squares_BDYX * counted_BDYX).sum() / counted_BDYX.sum().clamp(min=1)
 
 
-class MaskedTask(SpecialistModule):
+class MaskedTask(SpecialistModule[Specialist]):
     """A backbone that learns by completing what was hidden from it.
 
     Args:
