@@ -22,6 +22,7 @@ from specialists.wavelength import WeightGenerator
 
 _FILTER_SCALE = 0.01
 _GENERATOR_NORM = 21  # about the norm of what the generator's last layer gets at first
+_FIRST_OUTPUT = 0.3  # about the deviation of what is said at first; that of the truth is 1
 
 
 class DynamicOutput(nn.Module):
@@ -43,7 +44,7 @@ class DynamicOutput(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        spread = 1 / (width**0.5 * _GENERATOR_NORM * _FILTER_SCALE)
+        spread = _FIRST_OUTPUT / (width**0.5 * _GENERATOR_NORM * _FILTER_SCALE)
         nn.init.normal_(self.weight_generator.fc_weight.weight, std=spread)
 
     def forward(self, tokens_BNM: Tensor, codes_CE: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from router.pretraining.losses import Reconstruction
 from router.pretraining.task import PretrainTask
 from sensors import Channel
 from specialists.completion_picture import draw_completions
@@ -27,9 +28,7 @@ def draw_reconstructions(
     """Draw images as they are, as the trunk sees them, and as the decoder completes them.
 
     Colours are stretched alike for the three: true colour, or radar, or one band, see
-    `rasters.picture`. The decoder tells what a patch looks like apart from its mean and contrast,
-    as the loss asks of it; those are the true ones in the picture. The same patches are hidden
-    every time.
+    `rasters.picture`. The same patches are hidden every time.
 
     Args:
         task: On any device.
@@ -43,13 +42,30 @@ def draw_reconstructions(
     made = task.reconstruct(
         x_BCHW, bands, valid, shown=shown, generator=torch.Generator().manual_seed(0)
     )
-    shift_C11, scale_C11 = task.trunk.scaling.shift_and_scale(bands, task.device, torch.float32)
-    completed_BCHW = (made.predicted_pixels() - shift_C11) / scale_C11
     draw_completions(
         path,
         bands,
         image_BCHW=x_BCHW,
         valid_BCHW=valid,
         seen_BCHW=made.seen_BCHW,
-        completed_BCHW=torch.where(made.seen_BCHW, x_BCHW, completed_BCHW),
+        completed_BCHW=complete_images(task, made, x_BCHW, bands),
     )
+
+
+def complete_images(
+    task: PretrainTask, made: Reconstruction, x_BCHW: Tensor, bands: Sequence[Channel]
+) -> Tensor:
+    """Physical pixels (B, C, H, W): those the trunk saw, and what the decoder said of the others.
+
+    The decoder tells what a patch looks like apart from its mean and contrast, as the loss asks of
+    it; those are taken from the image.
+
+    Args:
+        task: On the image's device.
+        made: Of the image.
+        x_BCHW: The image, physical.
+        bands: What each channel measures.
+    """
+    shift_C11, scale_C11 = task.trunk.scaling.shift_and_scale(bands, x_BCHW.device, torch.float32)
+    said_BCHW = (made.predicted_pixels() - shift_C11) / scale_C11
+    return torch.where(made.seen_BCHW, x_BCHW, said_BCHW)
