@@ -6,20 +6,20 @@ Tensor shapes: B batch, C given bands, H rows, W columns, D width.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from evaluation.context import DataContext
-from rasters.resize import resize_images
 from router import Trunk
+from router.band_statistics import add_statistics
+from router.input_size import fit_to_patches, input_size
 from sensors import BandPlan, Channel
 
 
 class TrunkEncoder(nn.Module):
     """A trunk, and what it needs to take a data set's images.
 
-    A trunk that knows no statistics of bands (random or published weights) gets those of the
-    training split.
+    Bands whose statistics the trunk does not know get those of the training split: all bands, for
+    random and for published weights.
 
     Args:
         trunk: The trunk.
@@ -43,8 +43,8 @@ class TrunkEncoder(nn.Module):
         positions = context.positions(names)
         if image_size is not None:
             trunk.patch_embed.grid(image_size, image_size)
-        if not trunk.spec.bands:
-            trunk.set_statistics(context.bands, context.mean, context.std)
+        spec = add_statistics(trunk.spec, context.bands, context.mean, context.std)
+        trunk.set_statistics(spec.bands, spec.mean, spec.std)
         self.trunk = trunk
         self.known = tuple(context.bands[k] for k in positions)
         self.bands = None if names is None else self.known
@@ -62,10 +62,7 @@ class TrunkEncoder(nn.Module):
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an image as the trunk gets it."""
-        if self.image_size is not None:
-            return self.image_size, self.image_size
-        patch = self.trunk.spec.patch_size
-        return -(-height // patch) * patch, -(-width // patch) * patch
+        return input_size(height, width, self.trunk.spec.patch_size, self.image_size)
 
     def forward_features(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
@@ -83,12 +80,9 @@ class TrunkEncoder(nn.Module):
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None, valid: Tensor | None
     ) -> tuple[Tensor, tuple[Channel, ...], Tensor]:
         given = self.known if bands is None else tuple(bands)
-        usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
         if self.bands is not None:
             plan = BandPlan.match(self.bands, given).require()
-            x_BCHW, usable, given = plan.apply(x_BCHW), plan.apply_valid(usable), plan.wanted
-        height, width = x_BCHW.shape[-2:]
-        size = self.input_size(height, width)
-        if size != (height, width):
-            x_BCHW, usable = resize_images(x_BCHW, usable, size)
-        return torch.where(usable, x_BCHW, 0), given, usable
+            x_BCHW, given = plan.apply(x_BCHW), plan.wanted
+            valid = None if valid is None else plan.apply_valid(valid)
+        fitted = fit_to_patches(x_BCHW, valid, self.trunk.spec.patch_size, self.image_size)
+        return fitted[0], given, fitted[1]

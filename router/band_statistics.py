@@ -10,6 +10,7 @@ Tensor shapes: C bands.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,33 @@ QUANTITY_STATISTICS: dict[Quantity, tuple[float, float]] = {
 }
 """Mean and standard deviation of a quantity over land, in round numbers, in its physical unit."""
 _KEPT_BAND_LISTS = 64
+
+
+def add_statistics(
+    spec: TrunkSpec, bands: Sequence[Channel], mean: Sequence[float], std: Sequence[float]
+) -> TrunkSpec:
+    """The spec with statistics of further bands.
+
+    Bands that it knows keep theirs, for the weights were learned with these.
+
+    Args:
+        spec: Of a trunk.
+        bands: Bands, known ones perhaps among them.
+        mean: Per band, in its physical unit.
+        std: Standard deviation per band.
+    """
+    known = {band_identity(band) for band in spec.bands}
+    new = [
+        entry
+        for entry in zip(bands, mean, std, strict=True)
+        if band_identity(entry[0]) not in known
+    ]
+    return replace(
+        spec,
+        bands=(*spec.bands, *(band for band, _, _ in new)),
+        mean=(*spec.mean, *(value for _, value, _ in new)),
+        std=(*spec.std, *(value for _, _, value in new)),
+    )
 
 
 class BandScaling:

@@ -1,16 +1,14 @@
 """A trunk as one safetensors file: plain tensors and its spec, nothing that could run."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from router.trunk import Trunk, build_trunk
 from router.trunk_spec import TrunkSpec
-from sensors.errors import InputError
+from specialists.header import decode_record, encode_record
 from specialists.tensor_files import check_finite, check_tensors, open_tensors, write_tensors
 
-FORMAT = 1
 METADATA_KEY = "trunk"
 
 
@@ -26,9 +24,7 @@ def save_trunk(trunk: Trunk, path: Path | str) -> None:
     Raises:
         InputError: If a weight is not finite.
     """
-    record = {"format": FORMAT, "spec": trunk.spec.to_dict()}
-    header = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    write_tensors(trunk, path, {METADATA_KEY: header})
+    write_tensors(trunk, path, encode_record(METADATA_KEY, trunk.spec.to_dict()))
 
 
 def read_trunk_spec(path: Path | str) -> TrunkSpec:
@@ -62,23 +58,5 @@ def load_trunk(path: Path | str) -> Trunk:
 
 
 def _decode_header(metadata: dict[str, str] | None, path: Path) -> TrunkSpec:
-    metadata = metadata or {}
-    if set(metadata) != {METADATA_KEY}:
-        raise InputError(
-            f"{path}: the header has the metadata keys {sorted(metadata)}, a trunk's file has the "
-            f"one key {METADATA_KEY!r}; published weights are read by load_published"
-        )
-    try:
-        record = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: the header's {METADATA_KEY!r} is not JSON: {error}") from error
-    if not isinstance(record, dict) or set(record) != {"format", "spec"}:
-        raise InputError(f"{path}: the header's {METADATA_KEY!r} does not hold a format and a spec")
-    if record["format"] != FORMAT:
-        raise InputError(
-            f"{path}: written in format {record['format']!r}, this version reads format {FORMAT}"
-        )
-    try:
-        return TrunkSpec.from_dict(record["spec"])
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    advice = "; published weights are read by load_published"
+    return decode_record(metadata, METADATA_KEY, TrunkSpec.from_dict, path, advice)

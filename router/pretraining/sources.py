@@ -1,14 +1,14 @@
 """What a trunk learns from: data sets of any bands, and what their bands look like together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rasters import ChipDataset, measure_statistics
 from rasters.statistics import BandStatistics
-from router.band_statistics import band_identity
+from router.band_statistics import add_statistics, band_identity
 from router.pretraining.config import SourceConfig
 from router.trunk_spec import TrunkSpec
 from specialists.data import Splits, describe_splits, load_splits
@@ -79,16 +79,8 @@ def with_statistics(spec: TrunkSpec, sources: Sequence[Source]) -> TrunkSpec:
 
     Bands that it knows keep theirs, for the weights were learned with these.
     """
-    known = {band_identity(band) for band in spec.bands}
     measured = merge_statistics([measure_statistics(source.train) for source in sources])
-    new = [
-        entry
-        for entry in zip(measured.bands, measured.mean, measured.std, strict=True)
-        if band_identity(entry[0]) not in known
-    ]
-    entries = [*zip(spec.bands, spec.mean, spec.std, strict=True), *new]
-    bands, mean, std = zip(*entries, strict=True) if entries else ((), (), ())
-    return replace(spec, bands=bands, mean=mean, std=std)
+    return add_statistics(spec, measured.bands, measured.mean, measured.std)
 
 
 def merge_statistics(parts: Sequence[BandStatistics]) -> BandStatistics:

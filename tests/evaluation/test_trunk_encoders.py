@@ -56,6 +56,7 @@ def embed(encoder, *inputs):
 def test_its_features_are_the_trunks(folder, known):
     encoder = load(known)
     trunk = load_trunk(folder / "known.safetensors")
+    trunk.set_statistics(BANDS, (0.2, 0.3, *CONTEXT.mean[2:]), (0.1, 0.1, *CONTEXT.std[2:]))
     x_BCHW, valid = make_images()
     assert torch.equal(embed(encoder, x_BCHW, BANDS, valid), trunk.embed(x_BCHW, BANDS, valid))
     levels = encoder.module.forward_features(x_BCHW, BANDS, valid)
@@ -112,19 +113,24 @@ def test_images_grow_to_whole_patches_or_to_the_size_asked_for(known):
         load(known, image_size=30)
 
 
-def test_statistics_come_from_the_training_split_only_if_it_has_none(folder, known):
+def test_statistics_of_bands_it_does_not_know_come_from_the_training_split(folder, known):
     blank = load(f"trunk:{folder / 'blank.safetensors'}").module.trunk
     assert (blank.spec.bands, blank.spec.mean, blank.spec.std) == (
         BANDS,
         CONTEXT.mean,
         CONTEXT.std,
     )
-    assert load(known).module.trunk.spec == KNOWN
+    learned = load(known).module.trunk
+    assert learned.spec.bands == BANDS
+    assert learned.spec.mean == (*KNOWN.mean, *CONTEXT.mean[2:])
+    assert learned.scaling.statistics(BANDS[3]) == (CONTEXT.mean[3], CONTEXT.std[3])
+    assert learned.scaling.statistics(BANDS[0]) == (KNOWN.mean[0], KNOWN.std[0])
 
 
 def test_the_digest_follows_weights_spec_bands_and_size(folder, known):
     blank = f"trunk:{folder / 'blank.safetensors'}"
     moved = replace(CONTEXT, mean=(0.1, 0.2, 0.3, 0.5))
+    elsewhere = replace(CONTEXT, mean=(0.5, 0.5, 0.3, 0.4))  # differs in bands it knows
     different = [
         load(known),
         load(known, bands=["B02", "B03"]),
@@ -132,11 +138,12 @@ def test_the_digest_follows_weights_spec_bands_and_size(folder, known):
         load(known, image_size=32),
         load(blank),
         load(blank, moved),
+        load(known, moved),
         load(f"random:{folder / 'known.safetensors'}", seed=1),
         load(f"random:{folder / 'known.safetensors'}", seed=2),
     ]
     assert len({encoder.digest for encoder in different}) == len(different)
-    assert load(known, moved, seed=1, name="another").digest == different[0].digest
+    assert load(known, elsewhere, seed=1, name="another").digest == different[0].digest
 
 
 def test_a_named_size_is_one_of_random_weights():
@@ -157,7 +164,7 @@ def test_a_trunk_comes_with_its_random_twin(folder, known, tmp_path):
     assert [config.name for config in chosen[-2:]] == ["known-random", "rgb-random"]
     assert (chosen[-1].bands, chosen[-1].image_size) == (entry["bands"], 64)
     loaded = load_encoder(chosen[-1], CONTEXT)
-    assert (loaded.is_floor, loaded.module.trunk.spec) == (True, KNOWN)
+    assert (loaded.is_floor, loaded.module.trunk.spec) == (True, load(known).module.trunk.spec)
     assert not line_up(["trunk:dofa-nano"], BANDS, registry, floors=True)[4:]
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from router.band_statistics import QUANTITY_STATISTICS
+from router.band_statistics import QUANTITY_STATISTICS, add_statistics
 from sensors import Band, InputError, SarChannel, load_sensor
 
 GREEN, NIR = Band("green", 0.5, 0.05), Band("nir", 0.9, 0.1)
@@ -63,3 +63,11 @@ def test_statistics_can_be_set(make_trunk):
     ):
         with pytest.raises(InputError, match=message):
             trunk.set_statistics(bands, mean, std)
+
+
+def test_further_bands_join_and_known_ones_keep_theirs(trunk):
+    red, again = Band("red", 0.65, 0.03), Band("another name", 0.9, 0.3)
+    spec = add_statistics(trunk.spec, (red, again), (0.7, 0.8), (0.2, 0.3))
+    assert spec.bands == (*trunk.spec.bands, red)
+    assert (spec.mean[-1], spec.std[-1]) == (0.7, 0.2)
+    assert (spec.mean[:-1], spec.std[:-1]) == (trunk.spec.mean, trunk.spec.std)
