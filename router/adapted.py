@@ -120,8 +120,8 @@ class AdaptedTrunk(TaskNetwork):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Which weights belong to which layer, as timm's tools ask for it."""
         return {
-            "stem": r"trunk\.(cls_token|patch_embed)",
-            "blocks": [(r"trunk\.blocks\.(\d+)", None), (r"trunk\.(norm|fc_norm)", (99999,))],
+            "stem": r"trunk\.(?:cls_token|patch_embed)",
+            "blocks": [(r"trunk\.blocks\.(\d+)", None), (r"trunk\.(?:norm|fc_norm)", (99999,))],
         }
 
     def forward_features(

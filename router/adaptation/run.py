@@ -5,6 +5,7 @@ adapt-trunk data=eurosat_rgb trunk=runs/trunk mode=linear data.root=/data run_di
 
 import hashlib
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def adapt_trunk(config: AdaptConfig, command: str = "") -> RunFolder:
 
 def _prepare(config: AdaptConfig, recorded: dict[str, Any] | None) -> Job[AdaptTask]:
     """The job; for a recorded spec, the run is interrupted and its checkpoint has the weights."""
-    start = _describe_start(config.trunk)
+    start = _describe_start(config)
     splits = load_splits(config.data)
     train = splits.chips["train"]
     if train.task == "similarity-search":
@@ -90,13 +91,15 @@ def _describe(config: AdaptConfig, train: ChipDataset) -> AdaptedSpec:
     return AdaptedSpec(trunk=trunk, task=task, image_size=config.image_size)
 
 
-def _describe_start(trunk: str) -> dict[str, str]:
+def _describe_start(config: AdaptConfig) -> dict[str, str]:
     """What the record says of the start."""
-    file = find_trunk_file(trunk)
+    file = find_trunk_file(config.trunk)
     if file is None:
-        return {"size": trunk}
+        return {"size": config.trunk}
     if not file.is_file():
         raise InputError(f"trunk {file} is not a file")
+    if file.resolve().parent == Path(config.run_dir).resolve():
+        raise InputError(f"trunk {file} lies in run_dir, where the result goes; give another")
     return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 

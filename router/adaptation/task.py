@@ -3,6 +3,8 @@
 Shape suffixes: K classes.
 """
 
+from typing import Any
+
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor
@@ -37,12 +39,16 @@ class AdaptTask(SpecialistTask[AdaptedTrunk]):
         choose_weights(network, mode)
         self.mode = mode
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, the learning rate of a layer falling with its distance from the head."""
-        groups = param_groups_layer_decay(
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The weights that learn, each with its learning rate and weight decay."""
+        groups: list[dict[str, Any]] = param_groups_layer_decay(
             self.specialist, self.learning.weight_decay, layer_decay=self.mode.layer_decay
         )
         for group in groups:
             group["lr"] = self.learning.lr * group.pop("lr_scale")
+        return groups
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, the learning rate of a layer falling with its distance from the head."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return configure_adamw(self, self.learning, steps, self.betas, groups)
+        return configure_adamw(self, self.learning, steps, self.betas, self.parameter_groups())
