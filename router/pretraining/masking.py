@@ -66,5 +66,17 @@ def draw_bands(
     """
     if count < 2 or torch.rand((), generator=generator) >= probability:
         return tuple(range(count))
-    shown = int(torch.randint(1, count, (), generator=generator))
-    return tuple(sorted(torch.randperm(count, generator=generator)[:shown].tolist()))
+    return choose_bands(count, int(torch.randint(1, count, (), generator=generator)), generator)
+
+
+def choose_bands(
+    count: int, chosen: int, generator: torch.Generator | None = None
+) -> tuple[int, ...]:
+    """Draw the numbers of `chosen` of `count` bands, ascending.
+
+    Args:
+        count: Number of bands there are.
+        chosen: How many are drawn.
+        generator: On the CPU, to draw from; without it, torch's global one.
+    """
+    return tuple(sorted(torch.randperm(count, generator=generator)[:chosen].tolist()))

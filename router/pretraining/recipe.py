@@ -16,10 +16,13 @@ class MaskingConfig:
         ratio: Share of an image's patches that is hidden; at least one is, and one is not.
         drop_bands: Probability that a training batch of two or more bands shows the trunk only some
             of them, drawn anew each time. All of them are to be completed nevertheless.
+        max_bands: Of a training batch of more bands, only so many are looked at, drawn anew each
+            time: the time and memory that bands take is spent on more images. None is no limit.
     """
 
     ratio: float = 0.75
     drop_bands: float = 0.5
+    max_bands: int | None = 64
 
     def check(self) -> None:
         """Refuse shares and probabilities that are none.
@@ -31,6 +34,8 @@ class MaskingConfig:
             raise InputError(f"masking.ratio {self.ratio} is not between 0 and 1")
         if not 0 <= self.drop_bands <= 1:
             raise InputError(f"masking.drop_bands {self.drop_bands} is not a probability, 0 to 1")
+        if self.max_bands is not None and self.max_bands < 1:
+            raise InputError(f"masking.max_bands {self.max_bands} is not 1 or more, or null")
 
 
 @dataclass

@@ -22,7 +22,7 @@ from router.pretraining.losses import (
     patchify,
     unpatchify,
 )
-from router.pretraining.masking import draw_bands, hide_patches
+from router.pretraining.masking import choose_bands, draw_bands, hide_patches
 from router.pretraining.recipe import TrunkRecipe
 from router.trunk import Trunk
 from sensors import Channel
@@ -62,8 +62,7 @@ class PretrainTask(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Error of the reconstruction of one batch, and of its distillation."""
         x_BCHW, bands, valid = batch["image"], batch["bands"], batch["valid"]
-        shown = draw_bands(len(bands), self.recipe.masking.drop_bands)
-        loss = self.reconstruct(x_BCHW, bands, valid, shown=shown).error()
+        loss = self._reconstruct_some(x_BCHW, bands, valid).error()
         terms = {"train_mse": loss}
         distance = self.distill(x_BCHW, bands, valid)
         if distance is not None:
@@ -78,6 +77,18 @@ class PretrainTask(L.LightningModule):
             sync_dist=True,
         )
         return loss
+
+    def _reconstruct_some(
+        self, x_BCHW: Tensor, bands: Sequence[Channel], valid: Tensor
+    ) -> Reconstruction:
+        """Reconstruct some of the bands from some of these, as the recipe says."""
+        masking = self.recipe.masking
+        if masking.max_bands is not None and len(bands) > masking.max_bands:
+            chosen = list(choose_bands(len(bands), masking.max_bands))
+            x_BCHW, valid = x_BCHW[:, chosen], valid[:, chosen]
+            bands = [bands[number] for number in chosen]
+        shown = draw_bands(len(bands), masking.drop_bands)
+        return self.reconstruct(x_BCHW, bands, valid, shown=shown)
 
     def validation_step(
         self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0

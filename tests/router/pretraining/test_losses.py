@@ -45,7 +45,7 @@ def test_targets_have_mean_0_and_variance_1_over_valid_pixels(target):
     pixels_BNPC = torch.randn(2, 3, 64, 4) * torch.tensor([0.1, 1, 2, 3]) + torch.arange(4)
     valid_BNPC = torch.rand(2, 3, 64, 4) < 0.7
     valid_BNPC[1, 2] = False
-    stored_BNPC = pixels_BNPC.where(valid_BNPC, 0)
+    stored_BNPC = pixels_BNPC.where(valid_BNPC, 1e3)
     target_BNPC, mean, std = normalize_patches(stored_BNPC, valid_BNPC, target)
     assert mean.shape == std.shape == (2, 3, 1, 4 if target == "band" else 1)
     torch.testing.assert_close((target_BNPC * std + mean)[valid_BNPC], pixels_BNPC[valid_BNPC])

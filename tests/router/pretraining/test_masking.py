@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.pretraining.masking import draw_bands, hide_patches
+from router.pretraining.masking import choose_bands, draw_bands, hide_patches
 from sensors import InputError
 
 CPU = torch.device("cpu")
@@ -70,3 +70,12 @@ def test_bands_are_dropped_as_often_as_asked_for():
     once = Counter(shown[0] for shown in drawn if len(shown) == 1)
     assert all(abs(times / lengths[1] - 0.25) < 0.08 for times in once.values())
     assert len(once) == 4
+
+
+def test_every_band_is_chosen_alike():
+    generator = seeded()
+    drawn = [choose_bands(10, 3, generator) for _ in range(2000)]
+    assert all(len(set(chosen)) == 3 and list(chosen) == sorted(chosen) for chosen in drawn)
+    times = Counter(band for chosen in drawn for band in chosen)
+    assert sorted(times) == list(range(10))
+    assert all(abs(count / 2000 - 0.3) < 0.05 for count in times.values())

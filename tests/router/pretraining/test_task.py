@@ -195,6 +195,28 @@ def test_the_teacher_is_neither_kept_nor_trained(make_task, teacher):
     assert names == {"trunk", "decoder", "projector"}
 
 
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_a_training_step_looks_at_no_more_bands_than_allowed(make_task):
+    bands = tuple(Band(f"B{k}", 0.42 + k * 0.03, 0.01) for k in range(30))
+    x_BCHW = torch.rand(2, 30, 16, 16)
+    batch = {"image": x_BCHW, "valid": everywhere(x_BCHW), "bands": bands, "source": "many"}
+    for most, expected in ((7, {7}), (None, {30}), (40, {30})):
+        masking = MaskingConfig(drop_bands=0.5, max_bands=most)
+        task = make_task(recipe=replace(SMALL, masking=masking))
+        said, given = [], []
+        task.decoder.register_forward_hook(lambda *call, to=said: to.append(call[-1].shape[-1]))
+        task.trunk.patch_embed.register_forward_hook(
+            lambda _, inputs, __, to=given: to.append(inputs[1])
+        )
+        for _ in range(12):
+            assert task.training_step(batch, 0).isfinite()
+        assert set(said) == expected
+        counts = {len(shown) for shown in given}
+        assert max(counts) == max(expected)
+        assert len(counts) > 2  # some of them are dropped, too
+        assert len({shown for shown in map(tuple, given) if len(shown) == 7}) != 1
+
+
 # Training: pictures of stripes, whose other parts and bands follow from any of them.
 
 
@@ -310,6 +332,7 @@ def test_distillation_brings_the_trunk_nearer_to_its_teacher(make_task, teacher)
         ({"masking": MaskingConfig(ratio=0.0)}, "ratio 0.0 is not between 0 and 1"),
         ({"masking": MaskingConfig(ratio=1.0)}, "ratio 1.0"),
         ({"masking": MaskingConfig(drop_bands=1.5)}, "drop_bands 1.5"),
+        ({"masking": MaskingConfig(max_bands=0)}, "max_bands 0"),
         ({"decoder": DecoderConfig(width=30)}, "multiple of 4"),
         ({"decoder": DecoderConfig(width=32, num_heads=3)}, "3 attention heads"),
         ({"decoder": DecoderConfig(depth=0)}, "depth 0"),
