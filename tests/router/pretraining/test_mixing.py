@@ -1,6 +1,7 @@
 """Mixed batches: the shares, the order and the crops follow from seed and epoch alone."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from router.pretraining.config import compose_trunk_config
 from router.pretraining.mixing import (
     Draw,
+    MixedData,
     MixedSampler,
     SourceBatches,
     fit_chip,
@@ -18,6 +20,7 @@ from router.pretraining.mixing import (
     share_out,
 )
 from router.pretraining.sources import load_sources
+from sensors import InputError
 
 
 @st.composite
@@ -139,7 +142,8 @@ def test_invalid_pixels_do_not_colour_their_neighbours():
 
 @pytest.fixture(scope="module")
 def sources(overrides, sources_dir):
-    entries = "[optical,{base: radar, weight: 3}]"
+    split = "{fractions: {selection: 0.3, test: 0.4}}"
+    entries = f"[optical,{{base: radar, weight: 3, split: {split}}}]"
     config = compose_trunk_config(overrides(sources=entries, run_dir="x"), sources_dir)
     return load_sources(config.sources, selection_chips=5)
 
@@ -152,6 +156,7 @@ def batches(sources):
 
 def test_shares_are_weights_times_the_root_of_counts(sources):
     optical, radar = (len(source.train) for source in sources)
+    assert radar < 0.8 * optical
     first, second = share_out(sources)
     assert first + second == pytest.approx(1)
     assert second / first == pytest.approx(3 * (radar / optical) ** 0.5)
@@ -179,3 +184,13 @@ def test_training_images_are_turned_in_all_eight_ways(sources):
     assert all(torch.equal(still[Draw(0, (0,), n)]["image"][0], as_it_is) for n in range(5))
     for image in seen:
         assert image.sum() == pytest.approx(float(as_it_is.sum()), rel=1e-4)
+
+
+def test_a_run_does_not_go_on_with_other_chips(sources):
+    settings = {"size": 16, "turn": True, "batch_size": 4, "steps": 1, "seed": 0, "workers": 0}
+    state = MixedData(sources, **settings).state_dict()
+    MixedData(sources, **settings).load_state_dict(state)
+    optical, radar = sources
+    fewer = replace(radar, train=radar.train.subset(range(3)))
+    with pytest.raises(InputError, match=r"^radar changed since"):
+        MixedData([optical, fewer], **settings).load_state_dict(state)

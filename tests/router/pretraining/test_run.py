@@ -177,6 +177,12 @@ def test_a_new_sensor_is_learned_and_the_old_one_not_forgotten(
 
 
 @pytest.mark.slow
+def test_chips_may_be_read_in_other_processes(finished, make_config, tmp_path):
+    run = pretrain_trunk(make_config(run_dir=tmp_path / "run", workers=2, **SHORT))
+    assert run.weights.read_bytes() == finished.weights.read_bytes()
+
+
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(finished, overrides, sources_dir, tmp_path):
     """The process is killed once two epochs are saved; it had gone on from an earlier trunk."""
     given = overrides(trunk=finished.path, trainer__epochs=4, trainer__ema=0.5)
