@@ -28,7 +28,7 @@ _FIRST_OUTPUT = 0.3  # about the deviation of what is said at first; that of the
 class DynamicOutput(nn.Module):
     """From tokens to the pixels of any bands, by filters generated from what the bands measure.
 
-    There is no bias: the pixels that it is to say have mean 0 over a patch.
+    There is no bias, as in the paper; the tokens bring one along.
 
     Args:
         width: M, width of a token.

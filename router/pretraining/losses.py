@@ -60,8 +60,11 @@ class Reconstruction:
         return self._mean((self.predicted_BNPC - self.target_BNPC).square())
 
     def floor(self) -> Tensor:
-        """The error of saying the mean of every patch: near 1, less for flat patches."""
-        return self._mean(self.target_BNPC.square())
+        """The error of saying the true mean of every patch and band."""
+        counted_BNPC = self.counted_BNPC.to(self.target_BNPC.dtype)
+        count_BN1C = counted_BNPC.sum(2, keepdim=True).clamp(min=1)
+        mean_BN1C = (self.target_BNPC * counted_BNPC).sum(2, keepdim=True) / count_BN1C
+        return self._mean((self.target_BNPC - mean_BN1C).square())
 
     def count(self) -> Tensor:
         """How many values count."""
@@ -84,17 +87,21 @@ class Reconstruction:
 def normalize_patches(
     pixels_BNPC: Tensor, valid_BNPC: Tensor, target: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean 0 and variance 1 over the valid values of every patch; 0 where nothing is valid.
+    """What is to be said of every patch; 0 where nothing is valid.
 
     Args:
         pixels_BNPC: Normalised pixels.
         valid_BNPC: True where one was measured.
-        target: `band` for every band of a patch by itself, `patch` for all bands together.
+        target: `pixel` for the pixels as they are; otherwise mean 0 and variance 1 over the valid
+            values of a patch, `band` for every band by itself, `patch` for all bands together.
 
     Returns:
         The same shape, with the mean and the deviation that were taken out: (B, N, 1, C), or
         (B, N, 1, 1).
     """
+    if target == "pixel":
+        mean = pixels_BNPC.new_zeros(*pixels_BNPC.shape[:2], 1, 1)
+        return pixels_BNPC.where(valid_BNPC, 0), mean, torch.ones_like(mean)
     dims = 2 if target == "band" else (2, 3)
     valid = valid_BNPC.to(pixels_BNPC.dtype)
     count = valid.sum(dims, keepdim=True).clamp(min=1)

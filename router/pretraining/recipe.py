@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from sensors.errors import InputError
 from specialists.recipe import LearningConfig
 
-TARGETS = ("band", "patch")
+TARGETS = ("band", "patch", "pixel")
 
 
 @dataclass
@@ -112,7 +112,8 @@ class TrunkRecipe(LearningConfig):
     Args:
         lr: Highest learning rate for batches of 256 images; it is scaled with the batches' size.
         target: What the decoder is to say: pixels with mean 0 and variance 1 over a patch, each
-            band of its own (`band`) or all bands together (`patch`).
+            band of its own (`band`) or all bands together (`patch`, as in the paper), or pixels as
+            the trunk gets them (`pixel`), so that it learns how bright a band is, too.
         masking: What is hidden.
         decoder: What completes it.
         distillation: What else is learned from.

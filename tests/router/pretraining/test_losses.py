@@ -59,18 +59,27 @@ def test_targets_have_mean_0_and_variance_1_over_valid_pixels(target):
         )
 
 
+def test_pixels_as_targets_are_left_as_they_are_where_valid():
+    pixels_BNPC = torch.randn(2, 3, 64, 4)
+    valid_BNPC = torch.rand(2, 3, 64, 4) < 0.7
+    target_BNPC, mean, std = normalize_patches(pixels_BNPC, valid_BNPC, "pixel")
+    assert torch.equal(target_BNPC, pixels_BNPC.where(valid_BNPC, 0))
+    assert not mean.any() and (std == 1).all()
+
+
 def test_errors_are_of_what_counts():
     target_BNPC = torch.arange(12.0).view(1, 2, 3, 2)
     counted_BNPC = torch.zeros(1, 2, 3, 2, dtype=torch.bool)
-    counted_BNPC[0, 1, 0] = True  # the values 6 and 7
+    counted_BNPC[0, 1, 0] = True  # the values 6 and 7, ...
+    counted_BNPC[0, 0, 1:, 0] = True  # ... and 2 and 4
     unit = torch.ones(1, 2, 1, 1)
     seen_BCHW = torch.zeros(1, 2, 1, 6, dtype=torch.bool)
     made = Reconstruction(
         target_BNPC + 2, target_BNPC, 0 * unit, unit, counted_BNPC, seen_BCHW, (1, 2)
     )
     assert made.error() == 4
-    assert made.floor() == (36 + 49) / 2
-    assert made.count() == 2
+    assert made.floor() == (0 + 0 + 1 + 1) / 4  # 6 and 7 are of two bands; 3 is the mean of 2 and 4
+    assert made.count() == 4
     elsewhere = target_BNPC + ~counted_BNPC * 5
     assert replace(made, predicted_BNPC=elsewhere).error() == 0
     nothing = replace(made, counted_BNPC=counted_BNPC & False)

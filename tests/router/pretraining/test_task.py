@@ -327,7 +327,7 @@ def test_distillation_brings_the_trunk_nearer_to_its_teacher(make_task, teacher)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "image"}, "target 'image' is not one of band, patch"),
+        ({"target": "image"}, "target 'image' is not one of band, patch, pixel"),
         ({"schedule": "step"}, "schedule"),
         ({"masking": MaskingConfig(ratio=0.0)}, "ratio 0.0 is not between 0 and 1"),
         ({"masking": MaskingConfig(ratio=1.0)}, "ratio 1.0"),
