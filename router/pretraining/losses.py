@@ -71,9 +71,9 @@ class Reconstruction:
         return self.counted_BNPC.sum()
 
     def predicted_pixels(self) -> Tensor:
-        """What the decoder says as normalised pixels (B, C, H, W), by the patches' true mean, std.
+        """What the decoder says, as normalised pixels (B, C, H, W).
 
-        Where a patch has no valid pixel to have a mean and deviation, it is 0.
+        Means and deviations that were taken out of the target are put back.
         """
         pixels_BNPC = self.predicted_BNPC * self.std + self.mean
         size = self.seen_BCHW.shape[-2] // self.grid[0]

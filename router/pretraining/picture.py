@@ -57,8 +57,8 @@ def complete_images(
 ) -> Tensor:
     """Physical pixels (B, C, H, W): those the trunk saw, and what the decoder said of the others.
 
-    The decoder tells what a patch looks like apart from its mean and contrast, as the loss asks of
-    it; those are taken from the image.
+    Where the loss asks only what a patch looks like apart from its mean and contrast, those are
+    taken from the image.
 
     Args:
         task: On the image's device.

@@ -19,6 +19,7 @@ from router.pretraining import (
     patchify,
     unpatchify,
 )
+from router.pretraining.recipe import TARGETS
 from sensors import Band, InputError, SarChannel
 
 SMALL = TrunkRecipe(decoder=DecoderConfig(width=32, depth=1, num_heads=2), batch_size=16)
@@ -81,10 +82,11 @@ def test_what_is_not_seen_has_no_influence(make_task, make_image, all_bands, var
     assert (made.predicted_BNPC - again.predicted_BNPC).abs().mean() > 1e-4
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shown", [None, (1, 2)])
 @torch.no_grad()
-def test_valid_pixels_that_were_not_seen_count(make_task, make_image, all_bands, shown):
-    task = make_task()
+def test_valid_pixels_that_were_not_seen_count(make_task, make_image, all_bands, shown, target):
+    task = make_task(recipe=replace(SMALL, target=target))
     x_BCHW = make_image()
     valid = everywhere(x_BCHW)
     valid[:, 1, :, :20] = False
