@@ -28,7 +28,7 @@ RED = load_sensor("rgb-aerial").channels[0]
 @pytest.fixture(scope="module")
 def trunk_file(tmp_path_factory):
     """A small trunk of random weights that knows one band."""
-    torch.manual_seed(0)
+    torch.manual_seed(7)
     spec = TrunkSpec(
         width=32,
         depth=2,
