@@ -74,6 +74,7 @@ def overrides(tiny_trunk) -> Callable[..., list[str]]:
             "trainer__batch_size": 8,
             "trainer__accelerator": "cpu",
             "trainer__energy": "false",
+            "trainer__target": "band",
             "trainer__decoder__width": 32,
             "trainer__decoder__depth": 1,
             "trainer__decoder__num_heads": 2,
