@@ -1,21 +1,15 @@
-"""Batches of one source each, in an order and with crops that follow from seed and epoch alone.
+"""Which chips make which batch: an order that follows from seed and epoch alone.
 
-Tensor shapes: B batch, C bands, H rows, W columns; S sources.
+Array shapes: S sources.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import lightning as L
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
-from rasters import ChipDataset
-from rasters.resize import resize_images
 from router.pretraining.sources import Source
-from sensors import InputError
 
 
 class Draw(NamedTuple):
@@ -104,70 +98,6 @@ def _deal(count: int, wanted: int, random: np.random.Generator) -> np.ndarray:
     ]
 
 
-class SourceBatches(Dataset[dict[str, Any]]):
-    """Batches by `Draw`: `image` (B, C, H, W), `valid`, `bands`, and the name of their `source`.
-
-    Args:
-        names: Of the sources.
-        chips: Of every source.
-        size: Edge of the images.
-        turn: Mirror and turn those of a draw with a seed.
-    """
-
-    def __init__(
-        self, names: Sequence[str], chips: Sequence[ChipDataset], size: int, turn: bool
-    ) -> None:
-        self.names = names
-        self.chips = chips
-        self.size = size
-        self.turn = turn
-
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        random = None if draw.seed is None else np.random.default_rng(draw.seed)
-        chips = self.chips[draw.source]
-        images, valids = [], []
-        for number in draw.chips:
-            chip = chips[number]
-            image_CHW, valid_CHW = fit_chip(chip["image"], chip["valid"], self.size, random)
-            if random is not None and self.turn:
-                turns, mirrored = random.integers(4), random.integers(2)
-                image_CHW, valid_CHW = (
-                    (x.flip(-1) if mirrored else x).rot90(int(turns), (-2, -1))
-                    for x in (image_CHW, valid_CHW)
-                )
-            images.append(image_CHW)
-            valids.append(valid_CHW)
-        return {
-            "image": torch.stack(images),
-            "valid": torch.stack(valids),
-            "bands": chips.bands,
-            "source": self.names[draw.source],
-        }
-
-
-def fit_chip(
-    image_CHW: Tensor, valid_CHW: Tensor, size: int, random: np.random.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """A square of `size` pixels: what is too large is cut, what is too small enlarged before.
-
-    Args:
-        image_CHW: Pixels.
-        valid_CHW: True where one was measured.
-        size: Edge wanted.
-        random: Decides where it is cut; without it, from the middle.
-    """
-    height, width = image_CHW.shape[-2:]
-    factor = size / min(height, width)
-    if factor > 1:
-        wanted = (max(size, round(height * factor)), max(size, round(width * factor)))
-        image_BCHW, valid_BCHW = resize_images(image_CHW[None], valid_CHW[None], wanted)
-        image_CHW, valid_CHW = image_BCHW[0], valid_BCHW[0]
-    spare = (image_CHW.shape[-2] - size, image_CHW.shape[-1] - size)
-    top, left = (rest // 2 if random is None else int(random.integers(rest + 1)) for rest in spare)
-    place = (..., slice(top, top + size), slice(left, left + size))
-    return image_CHW[place], valid_CHW[place]
-
-
 def share_out(sources: Sequence[Source]) -> list[float]:
     """What part of the batches each source gets: in proportion to weight times root of chips.
 
@@ -197,100 +127,3 @@ def selection_draws(
             for start in range(0, len(mine), batch_size)
         ]
     return draws
-
-
-class MixedData(L.LightningDataModule):
-    """Batches of several sources, each batch of one.
-
-    Args:
-        sources: The sources.
-        size: Edge of the images.
-        turn: Mirror and turn training images.
-        batch_size: Chips a batch and process.
-        steps: Batches an epoch and process; if not given, as many as hold the training chips once.
-        seed: Of the order and of crops.
-        workers: Processes that read chips.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        *,
-        size: int,
-        turn: bool,
-        batch_size: int,
-        steps: int | None,
-        seed: int,
-        workers: int,
-    ) -> None:
-        super().__init__()
-        names = [source.name for source in sources]
-        self.sources = sources
-        self.train_batches = SourceBatches(names, [part.train for part in sources], size, turn)
-        self.selection_batches = SourceBatches(
-            names, [part.selection for part in sources], size, turn=False
-        )
-        self.batch_size = batch_size
-        self.steps = steps
-        self.seed = seed
-        self.workers = workers
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Batches of all sources with a weight, mixed."""
-        assert self.trainer is not None
-        counts = [len(source.train) for source in self.sources]
-        learned = sum(len(part.train) for part in self.sources if part.config.weight)
-        sampler = MixedSampler(
-            counts,
-            share_out(self.sources),
-            batch_size=self.batch_size,
-            steps=self.steps or max(1, learned // (self.batch_size * self.trainer.world_size)),
-            seed=self.seed,
-            processes=self.trainer.world_size,
-            rank=self.trainer.global_rank,
-        )
-        return self._loader(self.train_batches, sampler)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """All selection chips, source by source."""
-        assert self.trainer is not None
-        counts = [len(source.selection) for source in self.sources]
-        draws = selection_draws(
-            counts, self.batch_size, self.trainer.world_size, self.trainer.global_rank
-        )
-        return self._loader(self.selection_batches, draws)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Kept in every checkpoint."""
-        return {"digests": {source.name: source.digest for source in self.sources}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with other data.
-
-        Raises:
-            InputError: If the chips of a source are not those of the interrupted run.
-        """
-        changed = [
-            source.name
-            for source in self.sources
-            if state_dict["digests"][source.name] != source.digest
-        ]
-        if changed:
-            raise InputError(
-                f"{', '.join(changed)} changed since this run was interrupted: splits hold other "
-                "chips; give another run_dir, or overwrite=true to begin anew"
-            )
-
-    def _loader(
-        self, batches: SourceBatches, draws: Sampler[Draw] | Sequence[Draw]
-    ) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
-            batches,
-            batch_size=None,
-            sampler=draws,
-            # Its own: making an iterator draws a number, and a resumed run makes it earlier.
-            generator=torch.Generator().manual_seed(self.seed),
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )

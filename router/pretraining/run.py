@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from rich.table import Table
 
 from router.pretraining.config import PretrainTrunkConfig
+from router.pretraining.data import MixedData
 from router.pretraining.distillation import Teacher
-from router.pretraining.mixing import MixedData, share_out
+from router.pretraining.mixing import share_out
 from router.pretraining.scores import (
     DrawEachEpoch,
     RecordStart,

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from rasters.progress import show_progress
-from router.pretraining.mixing import Draw, SourceBatches, selection_draws
+from router.pretraining.batches import SourceBatches
+from router.pretraining.mixing import Draw, selection_draws
 from router.pretraining.picture import draw_reconstructions
 from router.pretraining.task import PretrainTask
 from specialists.run import RunFolder

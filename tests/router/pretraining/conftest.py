@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from router import TrunkSpec, build_trunk, save_trunk
+from router.pretraining.config import compose_trunk_config
+from router.pretraining.sources import load_sources
 
 TINY = {"width": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "image_size": 32}
 # Values at a low and a high place, per band: bands of one image tell of each other.
@@ -82,6 +84,15 @@ def overrides(tiny_trunk) -> Callable[..., list[str]]:
         return [f"{key.replace('__', '.')}={value}" for key, value in (settings | changes).items()]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sources(overrides, sources_dir):
+    """The sources `optical` and `radar`, of unlike numbers of chips and weights."""
+    split = "{fractions: {selection: 0.3, test: 0.4}}"
+    entries = f"[optical,{{base: radar, weight: 3, split: {split}}}]"
+    config = compose_trunk_config(overrides(sources=entries, run_dir="x"), sources_dir)
+    return load_sources(config.sources, selection_chips=5)
 
 
 def _write_hill(path, bands, size, random, dtype) -> None:

@@ -1,26 +1,12 @@
-"""Mixed batches: the shares, the order and the crops follow from seed and epoch alone."""
+"""Mixed batches: shares and order follow from seed and epoch alone."""
 
 from collections import Counter
-from dataclasses import replace
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.pretraining.config import compose_trunk_config
-from router.pretraining.mixing import (
-    Draw,
-    MixedData,
-    MixedSampler,
-    SourceBatches,
-    fit_chip,
-    selection_draws,
-    share_out,
-)
-from router.pretraining.sources import load_sources
-from sensors import InputError
+from router.pretraining.mixing import MixedSampler, selection_draws, share_out
 
 
 @st.composite
@@ -107,90 +93,9 @@ def test_selection_chips_are_scored_once_and_every_process_has_every_source(
         assert sorted(chips) == [(s, n) for s, count in enumerate(counts) for n in range(count)]
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(5, 50), st.integers(5, 50), st.integers(5, 40), st.booleans())
-def test_chips_of_any_size_become_squares(height, width, size, is_random):
-    ramp_CHW = torch.arange(height * width, dtype=torch.float32).reshape(1, height, width)
-    random = np.random.default_rng(0) if is_random else None
-    image_CHW, valid_CHW = fit_chip(ramp_CHW, torch.ones(1, height, width) > 0, size, random)
-    assert image_CHW.shape == valid_CHW.shape == (1, size, size)
-    assert valid_CHW.all()
-    assert ramp_CHW.min() - 1e-3 <= image_CHW.min()
-    assert image_CHW.max() <= ramp_CHW.max() + 1e-2
-    if min(height, width) >= size:  # cut, not changed
-        assert image_CHW[0, 0, 1] - image_CHW[0, 0, 0] == 1
-        assert image_CHW[0, 1, 0] - image_CHW[0, 0, 0] == width
-
-
-def test_a_chip_is_cut_from_its_middle_or_anywhere():
-    ramp_CHW = torch.arange(100.0).reshape(1, 10, 10)
-    valid_CHW = torch.ones(1, 10, 10) > 0
-    assert fit_chip(ramp_CHW, valid_CHW, 4)[0][0, 0, 0] == 33
-    random = np.random.default_rng(0)
-    corners = {float(fit_chip(ramp_CHW, valid_CHW, 4, random)[0][0, 0, 0]) for _ in range(400)}
-    assert corners == {10.0 * row + column for row in range(7) for column in range(7)}
-
-
-def test_invalid_pixels_do_not_colour_their_neighbours():
-    image_CHW = torch.full((1, 4, 4), 300.0)
-    valid_CHW = torch.ones(1, 4, 4) > 0
-    image_CHW[..., :2], valid_CHW[..., :2] = 0, False
-    image_CHW, valid_CHW = fit_chip(image_CHW, valid_CHW, 16)
-    assert 0.4 < valid_CHW.float().mean() < 0.6
-    torch.testing.assert_close(image_CHW[valid_CHW], torch.full((int(valid_CHW.sum()),), 300.0))
-
-
-@pytest.fixture(scope="module")
-def sources(overrides, sources_dir):
-    split = "{fractions: {selection: 0.3, test: 0.4}}"
-    entries = f"[optical,{{base: radar, weight: 3, split: {split}}}]"
-    config = compose_trunk_config(overrides(sources=entries, run_dir="x"), sources_dir)
-    return load_sources(config.sources, selection_chips=5)
-
-
-@pytest.fixture(scope="module")
-def batches(sources):
-    chips = [source.train for source in sources]
-    return SourceBatches([source.name for source in sources], chips, 16, turn=True)
-
-
 def test_shares_are_weights_times_the_root_of_counts(sources):
     optical, radar = (len(source.train) for source in sources)
     assert radar < 0.8 * optical
     first, second = share_out(sources)
     assert first + second == pytest.approx(1)
     assert second / first == pytest.approx(3 * (radar / optical) ** 0.5)
-
-
-def test_a_batch_is_of_one_source_and_follows_from_its_draw(batches, sources):
-    draw = Draw(1, (2, 0, 1), seed=5)
-    batch = batches[draw]
-    assert batch["source"] == "radar"
-    assert batch["bands"] == sources[1].train.bands
-    assert batch["image"].shape == batch["valid"].shape == (3, 2, 16, 16)
-    assert torch.equal(batches[draw]["image"], batch["image"])
-    assert not torch.equal(batches[draw._replace(seed=6)]["image"], batch["image"])
-    middle = batches[Draw(1, (2,))]["image"][0]
-    assert torch.equal(middle, sources[1].train[2]["image"][:, 12:28, 8:24])
-
-
-def test_training_images_are_turned_in_all_eight_ways(sources):
-    chips = [source.train for source in sources]
-    turned, still = (SourceBatches(["a", "b"], chips, 24, turn) for turn in (True, False))
-    as_it_is = still[Draw(0, (0,))]["image"][0]
-    seen = [turned[Draw(0, (0,), seed)]["image"][0] for seed in range(80)]
-    ways = {tuple(image[0, 0, :4].tolist() + image[0, 1, :4].tolist()) for image in seen}
-    assert len(ways) == 8
-    assert all(torch.equal(still[Draw(0, (0,), n)]["image"][0], as_it_is) for n in range(5))
-    for image in seen:
-        assert image.sum() == pytest.approx(float(as_it_is.sum()), rel=1e-4)
-
-
-def test_a_run_does_not_go_on_with_other_chips(sources):
-    settings = {"size": 16, "turn": True, "batch_size": 4, "steps": 1, "seed": 0, "workers": 0}
-    state = MixedData(sources, **settings).state_dict()
-    MixedData(sources, **settings).load_state_dict(state)
-    optical, radar = sources
-    fewer = replace(radar, train=radar.train.subset(range(3)))
-    with pytest.raises(InputError, match=r"^radar changed since"):
-        MixedData([optical, fewer], **settings).load_state_dict(state)
