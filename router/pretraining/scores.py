@@ -1,7 +1,4 @@
-"""How well a trunk that is being pretrained reconstructs, source by source, and pictures of it.
-
-Tensor shapes: none beside those of `router.pretraining.task`.
-"""
+"""How well a trunk that is being pretrained reconstructs, source by source, and pictures of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
