@@ -164,6 +164,23 @@ class RunFolder:
         self._config_file.unlink()
 
 
+def keep_start(file: Path | str, run_dir: Path | str) -> None:
+    """Refuse a run whose folder holds the weights that it is to start from.
+
+    Args:
+        file: The weights.
+        run_dir: The folder of the run, which may be cleared.
+
+    Raises:
+        InputError: See above.
+    """
+    if Path(file).resolve().is_relative_to(Path(run_dir).resolve()):
+        raise InputError(
+            f"{file}, the start of this run, lies in run_dir, where the result goes; give another "
+            "run_dir"
+        )
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file at once and whole; numbers that are not finite become null."""
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")

@@ -22,7 +22,7 @@ from specialists.metrics import selection_metric
 from specialists.model import Specialist, build_specialist
 from specialists.module import SpecialistModule
 from specialists.pretrained import load_backbone
-from specialists.run import RunFolder
+from specialists.run import RunFolder, keep_start
 from specialists.spec import SpecialistSpec
 
 Module = TypeVar("Module", bound=SpecialistModule[Specialist])
@@ -45,7 +45,12 @@ def specialist_job(
         teach: From the network to what trains it.
         score: As for `Job`.
         counts_K: How often each class occurs in the training split, for the record.
+
+    Raises:
+        InputError: If the weights to start from lie in the run's folder.
     """
+    if config.specialist.pretrained.file is not None:
+        keep_start(config.specialist.pretrained.file, config.run_dir)
 
     def build() -> Module:
         specialist = build_specialist(spec)

@@ -5,7 +5,6 @@ adapt-trunk data=eurosat_rgb trunk=runs/trunk mode=linear data.root=/data run_di
 
 import hashlib
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from specialists.facts import describe_data, describe_task, weigh_classes
 from specialists.job import Job, console, run_job
 from specialists.loading import SpecialistData
 from specialists.metrics import selection_metric
-from specialists.run import RunFolder
+from specialists.run import RunFolder, keep_start
 from specialists.scoring import score_run
 from specialists.targets import count_classes
 
@@ -98,8 +97,7 @@ def _describe_start(config: AdaptConfig) -> dict[str, str]:
         return {"size": config.trunk}
     if not file.is_file():
         raise InputError(f"trunk {file} is not a file")
-    if file.resolve().parent == Path(config.run_dir).resolve():
-        raise InputError(f"trunk {file} lies in run_dir, where the result goes; give another")
+    keep_start(file, config.run_dir)
     return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 

@@ -30,7 +30,7 @@ from router.trunk_spec import TrunkSpec
 from router.trunk_weights import save_trunk
 from sensors import InputError
 from specialists.job import Job, console, run_job
-from specialists.run import RunFolder
+from specialists.run import RunFolder, keep_start
 
 
 def pretrain_trunk(config: PretrainTrunkConfig, command: str = "") -> RunFolder:
@@ -55,6 +55,8 @@ def pretrain_trunk(config: PretrainTrunkConfig, command: str = "") -> RunFolder:
 def _prepare(config: PretrainTrunkConfig, recorded: dict[str, Any] | None) -> Job[PretrainTask]:
     """The job; for a recorded spec, the run is interrupted and its checkpoint has the weights."""
     start = find_start(config.trunk) if recorded is None else Start(TrunkSpec.from_dict(recorded))
+    if start.file is not None:
+        keep_start(start.file, config.run_dir)
     _check_size(config.image_size, start.spec)
     teacher = _find_teacher(config)
     sources = load_sources(config.sources, config.selection_chips)

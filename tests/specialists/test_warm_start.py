@@ -190,6 +190,15 @@ def test_a_pretraining_may_start_from_another(finished, tmp_path):
         torch.testing.assert_close(then[name], tensor, atol=1e-5, rtol=0)
 
 
+def test_a_run_never_removes_its_own_start(finished):
+    weights = RunFolder(Path(finished.run_dir)).weights
+    before = weights.read_bytes()
+    config = train_config(finished, finished.run_dir, file=str(weights), licence="CC0-1.0")
+    with pytest.raises(InputError, match="lies in run_dir"):
+        train_specialist(replace(config, overwrite=True))
+    assert weights.read_bytes() == before
+
+
 def test_chips_without_labels_train_no_specialist(toy_data, tmp_path):
     unlabelled = config_of(toy_data, tmp_path, images(toy_data / "scenes" / "lake"))
     with pytest.raises(InputError, match=r"no labels.*pretrain-backbone"):

@@ -133,6 +133,14 @@ def test_a_broken_trunk_is_refused(finished, make_config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_never_removes_its_own_start(finished, make_config):
+    before = finished.weights.read_bytes()
+    config = make_config(trunk=finished.path, run_dir=finished.path, overwrite="true")
+    with pytest.raises(InputError, match="lies in run_dir"):
+        pretrain_trunk(config)
+    assert finished.weights.read_bytes() == before
+
+
 def test_another_decoder_cannot_go_on(finished, make_config, tmp_path):
     changes = {"trunk": finished.path, "trainer__decoder__width": 64, "run_dir": tmp_path / "run"}
     with pytest.raises(InputError, match=r"trainer\.decoder; give it the size"):
