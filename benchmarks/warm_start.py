@@ -11,6 +11,7 @@ are not done again.
 
 import argparse
 import json
+import os
 import random
 import statistics
 from pathlib import Path
@@ -71,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("start", type=Path, help="weights of pretrain-backbone")
     parser.add_argument("--data", default="eurosat_rgb", help="a data set of class folders")
-    parser.add_argument("--root", default="../shared/data", help="folder of data sets")
+    parser.add_argument("--root", default=os.environ.get("TERRAGUILD_DATA", "data"))
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--shares", type=float, nargs="+", default=list(RECIPES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
