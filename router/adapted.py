@@ -3,12 +3,11 @@
 Tensor shapes: B batch, C bands, H rows, W columns, D width, K outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from specialists.header import decode_record, encode_record
 from specialists.heads import build_head, looks_at_image
 from specialists.network import TaskNetwork, check_shapes
 from specialists.task_spec import TaskSpec
-from specialists.tensor_files import check_finite, check_tensors, open_tensors, write_tensors
+from specialists.tensor_files import load_module, write_tensors
 
 METADATA_KEY = "adapted-trunk"
 
@@ -188,13 +187,8 @@ def load_adapted(path: Path | str) -> AdaptedTrunk:
         InputError: If the file is missing, truncated or not an adapted trunk's, if its tensors are
             not those of its spec, or if a weight is not finite.
     """
-    path = Path(path)
-    with open_tensors(path) as file:
-        spec = decode_record(file.metadata(), METADATA_KEY, AdaptedSpec.from_dict, path)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with torch.device("meta"):
-        network = AdaptedTrunk(spec)
-    check_tensors(tensors, network.state_dict(), f"{path} does not fit its spec")
-    check_finite(tensors, str(path))
-    network.load_state_dict(tensors, assign=True)
-    return network.eval()
+    return load_module(path, _decode_header, AdaptedTrunk)
+
+
+def _decode_header(metadata: Mapping[str, str] | None, path: Path) -> AdaptedSpec:
+    return decode_record(metadata, METADATA_KEY, AdaptedSpec.from_dict, path)

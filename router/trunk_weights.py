@@ -1,13 +1,12 @@
 """A trunk as one safetensors file: plain tensors and its spec, nothing that could run."""
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import torch
 
 from router.trunk import Trunk, build_trunk
 from router.trunk_spec import TrunkSpec
 from specialists.header import decode_record, encode_record
-from specialists.tensor_files import check_finite, check_tensors, open_tensors, write_tensors
+from specialists.tensor_files import load_module, open_tensors, write_tensors
 
 METADATA_KEY = "trunk"
 
@@ -45,18 +44,9 @@ def load_trunk(path: Path | str) -> Trunk:
         InputError: If the file is missing, truncated or not a trunk's, if its tensors are not those
             of its spec, or if a weight is not finite.
     """
-    path = Path(path)
-    with open_tensors(path) as file:
-        spec = _decode_header(file.metadata(), path)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with torch.device("meta"):
-        trunk = build_trunk(spec)
-    check_tensors(tensors, trunk.state_dict(), f"{path} does not fit its spec")
-    check_finite(tensors, str(path))
-    trunk.load_state_dict(tensors, assign=True)
-    return trunk.eval()
+    return load_module(path, _decode_header, build_trunk)
 
 
-def _decode_header(metadata: dict[str, str] | None, path: Path) -> TrunkSpec:
+def _decode_header(metadata: Mapping[str, str] | None, path: Path) -> TrunkSpec:
     advice = "; published weights are read by load_published"
     return decode_record(metadata, METADATA_KEY, TrunkSpec.from_dict, path, advice)

@@ -1,15 +1,19 @@
 """Named tensors in safetensors files: written whole or not at all, checked before they are used."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from sensors.errors import InputError
+
+Spec = TypeVar("Spec")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def write_tensors(module: nn.Module, path: Path | str, metadata: dict[str, str]) -> None:
@@ -52,13 +56,52 @@ def open_tensors(path: Path) -> Any:  # noqa: ANN401 - safetensors gives its han
         ) from error
 
 
-def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
+def load_module(
+    path: Path | str,
+    decode: Callable[[Mapping[str, str] | None, Path], Spec],
+    build: Callable[[Spec], Module],
+    wish: str = " and should be",
+) -> Module:
+    """Rebuild a network from its file, in evaluation mode on the CPU.
+
+    The weights are mapped into memory, not copied: processes that load one file share its pages.
+    Changing them (training, for example) changes this process's own copy and never the file.
+
+    Args:
+        path: Its file.
+        decode: From the file's metadata and path to the spec.
+        build: From the spec to the network; called for the meta device.
+        wish: As for `check_tensors`.
+
+    Raises:
+        InputError: If the file is missing, truncated or refused by `decode` or `build`, if its
+            tensors are not those of its spec (name, shape, type), or if a weight is not finite.
+    """
+    path = Path(path)
+    with open_tensors(path) as file:
+        with torch.device("meta"):
+            module = build(decode(file.metadata(), path))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    source = f"{path}: the tensors are not those of its spec"
+    check_tensors(tensors, module.state_dict(), source, wish)
+    check_finite(tensors, str(path))
+    module.load_state_dict(tensors, assign=True)
+    return module.eval()
+
+
+def check_tensors(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    source: str,
+    wish: str = " and should be",
+) -> None:
     """Refuse tensors that are not those wanted, by name, shape and type.
 
     Args:
         found: What a file holds.
         wanted: What a network has.
         source: The file and what it should hold, for messages.
+        wish: What stands there between a tensor that differs and the one wanted.
 
     Raises:
         InputError: Says what differs.
@@ -69,7 +112,7 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
             f"{source}: missing {name_some(missing)}; unexpected {name_some(unexpected)}"
         )
     differing = {
-        f"{name} is {_describe(tensor)} and should be {_describe(wanted[name])}"
+        f"{name} is {_describe(tensor)}{wish} {_describe(wanted[name])}"
         for name, tensor in found.items()
         if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype
     }

@@ -3,13 +3,13 @@
 adapt-trunk data=eurosat_rgb trunk=runs/trunk mode=linear data.root=/data run_dir=runs/eurosat
 """
 
-import hashlib
 from functools import partial
 from typing import Any
 
 import torch
 
 from rasters import ChipDataset
+from registry.checksum import file_sha256
 from router.adaptation.config import AdaptConfig
 from router.adaptation.task import AdaptTask
 from router.adapted import AdaptedSpec, AdaptedTrunk, load_adapted, save_adapted
@@ -98,7 +98,7 @@ def _describe_start(config: AdaptConfig) -> dict[str, str]:
     if not file.is_file():
         raise InputError(f"trunk {file} is not a file")
     keep_start(file, config.run_dir)
-    return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    return {"file": file.name, "sha256": file_sha256(file)}
 
 
 def _score(

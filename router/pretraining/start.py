@@ -1,11 +1,11 @@
 """Where a pretraining starts: random weights of a size, or a trunk that was pretrained before."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.checksum import file_sha256
 from router.find import find_trunk, find_trunk_file, find_trunk_spec
 from router.pretraining.decoder import TrunkDecoder
 from router.trunk import Trunk, build_trunk
@@ -78,7 +78,7 @@ class Start:
             return None
         return {
             "file": self.file.name,
-            "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            "sha256": file_sha256(self.file),
             "sources": self.earlier_sources(),
         }
 
