@@ -17,7 +17,7 @@ from specialists.config import HeadConfig, PretrainedConfig, SpecialistRunConfig
 from specialists.data import DataConfig, Splits, describe_splits
 from specialists.losses import balance_weights
 from specialists.spec import SpecialistSpec
-from specialists.targets import measure_targets
+from specialists.targets import count_classes, measure_targets
 from specialists.task_spec import TaskSpec
 
 CLASS_WEIGHTS = ("none", "balanced")
@@ -81,6 +81,31 @@ def describe_backbone(config: SpecialistRunConfig, train: ChipDataset) -> Specia
         stem_stride=network.stem_stride,
         drop_path_rate=network.drop_path_rate,
     )
+
+
+def count_labels(
+    data: DataConfig, class_weights: str, train: ChipDataset, learner: str
+) -> tuple[Tensor | None, Tensor | None]:
+    """How often each class occurs in the training chips, and its weight in the loss, (K,) each.
+
+    Args:
+        data: The data set.
+        class_weights: One of `CLASS_WEIGHTS`.
+        train: The training chips.
+        learner: The command that learns from chips without labels, for the message.
+
+    Returns:
+        Counts, None for a regression, and weights, None if all are the same.
+
+    Raises:
+        InputError: If the chips have no labels, or the kind of weights is unknown.
+    """
+    if train.task == "similarity-search":
+        raise InputError(
+            f"data {data.name} has no labels to learn a task from; {learner} learns from such chips"
+        )
+    counts_K = None if train.task == "regression" else count_classes(train, train.classes)
+    return counts_K, weigh_classes(class_weights, train, counts_K)
 
 
 def weigh_classes(kind: str, train: ChipDataset, counts_K: Tensor | None) -> Tensor | None:

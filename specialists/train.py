@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from rasters import ChipDataset
-from sensors import InputError
 from specialists.config import TrainConfig
 from specialists.data import load_splits
-from specialists.facts import describe_network, weigh_classes
+from specialists.facts import count_labels, describe_network
 from specialists.files import load_specialist
 from specialists.job import Job, console, run_job
 from specialists.model import Specialist
@@ -22,7 +21,6 @@ from specialists.run import RunFolder
 from specialists.scoring import score_run
 from specialists.spec import SpecialistSpec
 from specialists.specialist_job import specialist_job
-from specialists.targets import count_classes
 from specialists.task import SpecialistTask
 
 
@@ -46,13 +44,9 @@ def _prepare(config: TrainConfig, spec: dict[str, Any] | None) -> Job[Specialist
     """Splits, network, chips or pixels of each class, and class weights; the data is read once."""
     splits = load_splits(config.data)
     train = splits.chips["train"]
-    if train.task == "similarity-search":
-        raise InputError(
-            f"data {config.data.name} has no labels to train a specialist on; "
-            "pretrain-backbone learns from such chips"
-        )
-    counts_K = None if train.task == "regression" else count_classes(train, train.classes)
-    weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
+    counts_K, weights_K = count_labels(
+        config.data, config.trainer.class_weights, train, "pretrain-backbone"
+    )
     return specialist_job(
         config,
         splits,

@@ -10,7 +10,7 @@ N patches (row by row), D width of a token.
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,10 +25,13 @@ SAR_WAVELENGTHS_UM = {"dofa-v1": 3.75, "dofa-v2": 5.405}
 """Which wavelength published weights were trained to take every radar channel for."""
 SAR_CONVENTIONS = ("polarization", *SAR_WAVELENGTHS_UM)
 BAND_REDUCTIONS = ("mean", "sum")
+FILTER_SCALE = 0.01
+"""What a generator's outputs are multiplied by, in published weights and everywhere here."""
+GENERATOR_NORM = 21
+"""About the norm of what the last layer of a generator gets at first."""
 
 _FILTER_TOKENS = 128
 _GENERATOR_HEADS = 4
-_FILTER_SCALE = 0.01
 _REFERENCE_BANDS = 9  # a mean over bands is scaled to be the sum for this many
 _KEPT_BAND_LISTS = 4
 
@@ -105,6 +108,13 @@ class ResidualLayer(nn.Module):
         """Same shape."""
         added_CE: Tensor = self.w2(self.w1(codes_CE).relu()).relu()
         return codes_CE + added_CE
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """For generating filters in float32 under autocast, too: it is a small part of the work."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 class WeightGenerator(nn.Module):
@@ -189,9 +199,9 @@ class DynamicPatchEmbed(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.constant_(module.bias, 0.01)
         # Filters that turn 9 normalised bands into tokens of about unit variance, if what the last
-        # layer gets has a norm of about 21, and filters of different bands are much alike, as both
+        # layer gets is of the usual norm, and filters of different bands are much alike, as both
         # are at first.
-        spread = 1 / (self.patch_size * _REFERENCE_BANDS * 21 * _FILTER_SCALE)
+        spread = 1 / (self.patch_size * _REFERENCE_BANDS * GENERATOR_NORM * FILTER_SCALE)
         nn.init.normal_(self.weight_generator.fc_weight.weight, std=spread)
 
     def encode(self, bands: Sequence[Channel]) -> Tensor:
@@ -215,16 +225,13 @@ class DynamicPatchEmbed(nn.Module):
         return kept[1]
 
     def _generate(self, bands: Sequence[Channel]) -> tuple[Tensor, Tensor]:
-        # In float32, whatever the rest runs in: it is a small part of the work.
-        device = self.fclayer.w1.weight.device.type
-        autocasts = torch.amp.is_autocast_available(device)
-        with torch.autocast(device, enabled=False) if autocasts else nullcontext():
+        with full_precision(self.fclayer.w1.weight.device):
             filters, bias_D = self.weight_generator(self.encode(bands))
-        scale = _FILTER_SCALE
+        scale = FILTER_SCALE
         if self.band_reduction == "mean":
             scale *= _REFERENCE_BANDS / len(bands)
         size = self.patch_size
-        return (filters * scale).view(-1, size, size, self.embed_dim), bias_D * _FILTER_SCALE
+        return (filters * scale).view(-1, size, size, self.embed_dim), bias_D * FILTER_SCALE
 
     def _has_gradient(self) -> bool:
         return any(weight.requires_grad for weight in self.parameters())

@@ -18,13 +18,12 @@ from router.find import find_trunk, find_trunk_file, find_trunk_spec
 from router.trunk_spec import TRUNKS
 from sensors import InputError
 from specialists.data import load_splits
-from specialists.facts import describe_data, describe_task, weigh_classes
+from specialists.facts import count_labels, describe_data, describe_task
 from specialists.job import Job, console, run_job
 from specialists.loading import SpecialistData
 from specialists.metrics import selection_metric
 from specialists.run import RunFolder, keep_start
 from specialists.scoring import score_run
-from specialists.targets import count_classes
 
 
 def adapt_trunk(config: AdaptConfig, command: str = "") -> RunFolder:
@@ -48,13 +47,9 @@ def _prepare(config: AdaptConfig, recorded: dict[str, Any] | None) -> Job[AdaptT
     start = _describe_start(config)
     splits = load_splits(config.data)
     train = splits.chips["train"]
-    if train.task == "similarity-search":
-        raise InputError(
-            f"data {config.data.name} has no labels to learn a task from; pretrain-trunk learns "
-            "from such chips"
-        )
-    counts_K = None if train.task == "regression" else count_classes(train, train.classes)
-    weights_K = weigh_classes(config.trainer.class_weights, train, counts_K)
+    counts_K, weights_K = count_labels(
+        config.data, config.trainer.class_weights, train, "pretrain-trunk"
+    )
     spec = AdaptedSpec.from_dict(recorded) if recorded else _describe(config, train)
 
     def build() -> AdaptTask:

@@ -5,7 +5,6 @@ T = 1 + V or 1 + N tokens (class token first), D width of the trunk, M width of 
 pixels of a patch (row by row).
 """
 
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,10 +17,13 @@ from torch import Tensor, nn
 
 from router.pretraining.recipe import DecoderConfig
 from router.trunk_spec import TrunkSpec
-from specialists.wavelength import WeightGenerator
+from specialists.wavelength import (
+    FILTER_SCALE,
+    GENERATOR_NORM,
+    WeightGenerator,
+    full_precision,
+)
 
-_FILTER_SCALE = 0.01
-_GENERATOR_NORM = 21  # about the norm of what the generator's last layer gets at first
 _FIRST_OUTPUT = 0.3  # about the deviation of what is said at first; that of the truth is 1
 
 
@@ -44,7 +46,7 @@ class DynamicOutput(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        spread = _FIRST_OUTPUT / (width**0.5 * _GENERATOR_NORM * _FILTER_SCALE)
+        spread = _FIRST_OUTPUT / (width**0.5 * GENERATOR_NORM * FILTER_SCALE)
         nn.init.normal_(self.weight_generator.fc_weight.weight, std=spread)
 
     def forward(self, tokens_BNM: Tensor, codes_CE: Tensor) -> Tensor:
@@ -54,12 +56,9 @@ class DynamicOutput(nn.Module):
             tokens_BNM: Tokens, of about unit variance.
             codes_CE: What is asked for: from `DynamicPatchEmbed.encode`.
         """
-        # In float32, whatever the rest runs in: it is a small part of the work.
-        device = codes_CE.device.type
-        autocasts = torch.amp.is_autocast_available(device)
-        with torch.autocast(device, enabled=False) if autocasts else nullcontext():
+        with full_precision(codes_CE.device):
             filters, _ = self.weight_generator(codes_CE)
-        filters_CPM = (filters * _FILTER_SCALE).view(len(codes_CE), self.pixels, -1)
+        filters_CPM = (filters * FILTER_SCALE).view(len(codes_CE), self.pixels, -1)
         values_BNI = F.linear(tokens_BNM, filters_CPM.transpose(0, 1).flatten(0, 1))
         return values_BNI.view(*values_BNI.shape[:2], self.pixels, -1)
 
