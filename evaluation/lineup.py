@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.encoders import EncoderConfig, parse_encoder
-from evaluation.sources import default_name, kind_of
+from evaluation.sources import default_name, kind_of, resolve_source
 from registry import Registry
 from sensors import BandPlan, Channel, InputError
 from specialists import SpecialistSpec, read_spec
@@ -23,14 +23,14 @@ def line_up(
     Args:
         entries: What was asked for, see `parse_encoder`.
         bands: Of the data set.
-        registry: Where specialists are looked up by name.
+        registry: Where specialists, trunks and ensembles are looked up by name.
         floors: Add the floors: those of `FLOORS`, and one of random weights of the same shape for
             each network that was asked for and can take these bands.
 
     Raises:
         InputError: If a specialist is not there, or two encoders have the same name.
     """
-    asked = [parse_encoder(entry) for entry in entries]
+    asked = [resolve_source(parse_encoder(entry), registry) for entry in entries]
     twins = [_random_twin(config, tuple(bands), registry) for config in asked]
     chosen = list(asked)
     if floors:
@@ -49,7 +49,10 @@ def line_up(
 def _random_twin(
     config: EncoderConfig, bands: tuple[Channel, ...], registry: Registry
 ) -> EncoderConfig | None:
-    """A network of the same shape and random weights; None for what has no weights, or no bands."""
+    """A network of the same shape and random weights; None for what has no weights, or no bands.
+
+    An ensemble has none: what it adds shows beside its members, not beside random ones.
+    """
     kind = config.source.partition(":")[0]
     if kind in ("timm", "torchgeo"):
         if config.weights is None:
@@ -60,7 +63,7 @@ def _random_twin(
         name = config.source.partition(":")[2]
         own = config.name or default_name(config)
         return replace(config, source=f"random:{name}", name=f"{own}-random", is_floor=True)
-    if kind_of(config)[0] == "random" or config.source in FLOORS:
+    if kind_of(config)[0] in ("random", "ensemble") or config.source in FLOORS:
         return None
     spec = _spec(config.source, registry)
     if not BandPlan.match(spec.bands, bands).is_applicable:
@@ -77,4 +80,4 @@ def _spec(source: str, registry: Registry) -> SpecialistSpec:
         return read_spec(path)
     if path.is_dir():
         return read_spec(RunFolder(path).weights)
-    return registry.card(source).spec
+    return registry.specialist(source).spec

@@ -4,14 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.checksum import decode_checksum, encode_checksum
+from registry.item import WEIGHTS, asset_sha256, frame_item, integers, weights_asset
 from registry.licenses import UNSTATED, check_license
 from registry.names import Reference, check_name, check_version
-from registry.stac import PREFIX, expect, extensions, spec_from_properties, spec_to_properties
+from registry.prototype import Prototype
+from registry.stac import (
+    PREFIX,
+    expect,
+    extensions,
+    objects,
+    spec_from_properties,
+    spec_to_properties,
+)
 from sensors.errors import InputError
 from specialists.spec import SpecialistSpec
 
 KIND = "specialist"
+_PROTOTYPES = PREFIX + "prototypes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +42,10 @@ class SpecialistCard:
             split; seed, time, electricity, machine and versions; the pretrained file it began from.
         metrics: `selection` and `test` scores, and the `floors` on the same splits.
         parents: Models it was made from: `name@version`, or `sha256:` and the hash of a file.
+        prototypes: Where its training data lie, in the space of one trunk each.
 
     Raises:
-        InputError: If name, version or licence are not valid.
+        InputError: If name, version or licence are not valid, or two prototypes are of one trunk.
     """
 
     name: str
@@ -53,12 +63,15 @@ class SpecialistCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    prototypes: tuple[Prototype, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_version(self.version)
         object.__setattr__(self, "license", check_license(self.license))
         object.__setattr__(self, "description", self.description or _describe(self.spec))
+        if len({prototype.trunk for prototype in self.prototypes}) < len(self.prototypes):
+            raise InputError(f"card {self.reference}: it has two prototypes of one trunk")
 
     @property
     def reference(self) -> Reference:
@@ -72,11 +85,7 @@ class SpecialistCard:
         return data.get("licence") if isinstance(data, Mapping) else None
 
     def to_stac_item(self) -> dict[str, Any]:
-        """The card as a STAC 1.1 Item, JSON-plain.
-
-        A model has no footprint that it would be found by, and what its training data cover is not
-        recorded; so `geometry` is null, which STAC allows, and `datetime` is that of registration.
-        """
+        """The card as a STAC 1.1 Item, JSON-plain, see `registry.item`."""
         training = dict(self.training)
         data, pretrained = training.pop("data", {}), training.pop("pretrained", None)
         properties: dict[str, Any] = {
@@ -101,16 +110,14 @@ class SpecialistCard:
             PREFIX + "lineage": {"parents": list(self.parents), "pretrained": pretrained},
             PREFIX + "metrics": dict(self.metrics),
         }
-        return {
-            "type": "Feature",
-            "stac_version": "1.1.0",
-            "stac_extensions": extensions(self.spec),
-            "id": f"{self.name}-{self.version}",
-            "geometry": None,
-            "properties": properties,
-            "links": [],
-            "assets": {"weights": self._asset()},
-        }
+        if self.prototypes:
+            properties[_PROTOTYPES] = [prototype.to_dict() for prototype in self.prototypes]
+        return frame_item(
+            f"{self.name}-{self.version}",
+            extensions(self.spec.bands, self.spec.task),
+            properties,
+            {WEIGHTS: weights_asset(self.sha256, self.size, self.spec.bands)},
+        )
 
     @classmethod
     def from_stac_item(cls, item: Mapping[str, Any]) -> "SpecialistCard":
@@ -122,55 +129,32 @@ class SpecialistCard:
         properties = expect(item, "properties", dict)
         if properties.get(PREFIX + "kind") != KIND:
             raise InputError(f"card of kind {properties.get(PREFIX + 'kind')!r}, expected {KIND}")
-        asset = expect(expect(item, "assets", dict), "weights", dict)
         lineage = expect(properties, PREFIX + "lineage", dict)
         training = expect(properties, PREFIX + "training", dict)
         data = expect(properties, PREFIX + "training_data", dict)
-        card = cls(
+        prototypes = objects(properties, _PROTOTYPES) if _PROTOTYPES in properties else []
+        sha256 = asset_sha256(item, WEIGHTS)
+        return cls(
             name=expect(properties, "mlm:name", str),
             version=expect(properties, "version", str),
             spec=spec_from_properties(properties),
-            sha256=decode_checksum(asset.get("file:checksum")),
-            size=expect(asset, "file:size", int),
+            sha256=sha256,
+            size=expect(item["assets"][WEIGHTS], "file:size", int),
             created=expect(properties, "created", str),
             parameters=expect(properties, "mlm:total_parameters", int),
             macs=expect(properties, PREFIX + "macs", int),
-            feature_channels=_integers(properties, PREFIX + "feature_channels"),
-            feature_reduction=_integers(properties, PREFIX + "feature_reduction"),
+            feature_channels=integers(properties, PREFIX + "feature_channels"),
+            feature_reduction=integers(properties, PREFIX + "feature_reduction"),
             license=expect(properties, "license", str),
             description=expect(properties, "description", str),
             training={"data": data, **training, "pretrained": lineage.get("pretrained")},
             metrics=expect(properties, PREFIX + "metrics", dict),
             parents=tuple(expect(lineage, "parents", list)),
+            prototypes=tuple(map(Prototype.from_dict, prototypes)),
         )
-        if asset.get("href") != card._asset()["href"]:
-            raise InputError(
-                f"card {card.reference}: the href {asset.get('href')} is not that of its checksum"
-            )
-        return card
-
-    def _asset(self) -> dict[str, Any]:
-        return {
-            "title": "Weights",
-            "href": f"../../blobs/sha256/{self.sha256}.safetensors",
-            "type": "application/octet-stream; application=safetensors",
-            "roles": ["mlm:model", "mlm:weights", "data"],
-            "mlm:artifact_type": "safetensors.torch.save_file",
-            "file:checksum": encode_checksum(self.sha256),
-            "file:size": self.size,
-            # STAC lets an Item describe bands only where one of its assets has them.
-            "bands": [{"name": band.name} for band in self.spec.bands],
-        }
 
 
 def _describe(spec: SpecialistSpec) -> str:
     if spec.task == "similarity-search":
         return f"backbone without a task for {len(spec.bands)} bands at {spec.gsd:g} m"
     return f"{spec.task} of {len(spec.classes)} from {len(spec.bands)} bands at {spec.gsd:g} m"
-
-
-def _integers(properties: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    values = expect(properties, name, list)
-    if not all(type(value) is int for value in values):
-        raise InputError(f"card field {name} holds {values!r}, expected a list of integers")
-    return tuple(values)

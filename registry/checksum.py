@@ -8,12 +8,24 @@ from typing import Any
 from sensors.errors import InputError
 
 _SHA256_MULTIHASH = "1220"  # https://multiformats.io/multihash: 0x12 is SHA-256, 0x20 its 32 bytes
+_DIGITS = set("0123456789abcdef")
 
 
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(sha256: object) -> str:
+    """Return `sha256` if it is a SHA-256 in lower-case hexadecimal.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(sha256, str) or len(sha256) != 64 or set(sha256) - _DIGITS:
+        raise InputError(f"{sha256!r} is not a SHA-256 in lower-case hexadecimal")
+    return sha256
 
 
 def encode_checksum(sha256: str) -> str:
@@ -31,7 +43,7 @@ def decode_checksum(checksum: object) -> str:
         not isinstance(checksum, str)
         or len(checksum) != len(_SHA256_MULTIHASH) + 64
         or not checksum.startswith(_SHA256_MULTIHASH)
-        or set(checksum) - set("0123456789abcdef")
+        or set(checksum) - _DIGITS
     ):
         raise InputError(
             f"file:checksum {checksum!r} is not a SHA-256 multihash (1220 and 64 hex digits)"

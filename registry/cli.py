@@ -1,4 +1,4 @@
-"""The commands `register-specialist` and `specialist-registry`."""
+"""The command `specialist-registry`."""
 
 import argparse
 import json
@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from registry.card import SpecialistCard
-from registry.licenses import UNSTATED
+from registry.kinds import KINDS, Card
 from registry.registry import Registry
 from registry.tables import card_table, cards_table
 from sensors.errors import InputError, exit_on_input_error
@@ -17,59 +16,30 @@ console = Console(markup=False, highlight=False)
 
 
 @exit_on_input_error
-def register_main() -> None:
-    """Entry point of `register-specialist`."""
-    parser = argparse.ArgumentParser(
-        prog="register-specialist",
-        description="Put the result of a training run into a registry, with its card.",
-    )
-    parser.add_argument("run_dir", type=Path, help="folder of a finished train-specialist run")
-    parser.add_argument("--name", required=True, help="such as s2-landcover")
-    parser.add_argument("--version", required=True, help="MAJOR.MINOR.PATCH, such as 1.0.0")
-    parser.add_argument(
-        "--license",
-        default=UNSTATED,
-        metavar="SPDX",
-        help="licence of the weights, such as Apache-2.0; default: %(default)s (none is stated)",
-    )
-    parser.add_argument("--description", default="", help="what it is good for, in a sentence")
-    _add_registry(parser)
-    options = parser.parse_args()
-    registry = Registry.open(options.registry)
-    card = registry.add(
-        options.run_dir,
-        name=options.name,
-        version=options.version,
-        license=options.license,
-        description=options.description,
-    )
-    console.print(card_table(card))
-    console.print(f"{card.reference} is registered in {registry.store.root}", soft_wrap=True)
-
-
-@exit_on_input_error
 def registry_main() -> None:
     """Entry point of `specialist-registry`."""
     parser = argparse.ArgumentParser(
-        prog="specialist-registry", description="Look into a registry of specialists, and tidy it."
+        prog="specialist-registry", description="Look into a registry of models, and tidy it."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("list", help="every version of every specialist")
+    command = commands.add_parser("list", help="every version of every model")
     command.set_defaults(run=_list)
+    _add_kind(command, "any")
     _add_json(command)
 
-    command = commands.add_parser("show", help="the card of one specialist")
+    command = commands.add_parser("show", help="the card of one model")
     command.set_defaults(run=_show)
     command.add_argument("reference", metavar="NAME[@VERSION]")
     _add_json(command)
 
-    command = commands.add_parser("search", help="the specialists that meet every condition given")
+    command = commands.add_parser("search", help="the models that meet every condition given")
     command.set_defaults(run=_search)
     command.add_argument("text", nargs="*", help="words of name, description, classes or data")
     command.add_argument("--task", help="such as semantic-segmentation")
     command.add_argument("--sensor", help="the sensor at hand must serve all of its bands")
     command.add_argument("--gsd", type=float, metavar="METRES", help="within a factor of 2")
+    _add_kind(command, "specialist")
     _add_json(command)
 
     command = commands.add_parser("verify", help="check every card and every byte of weights")
@@ -86,12 +56,13 @@ def registry_main() -> None:
     _add_json(command)
 
     for command in commands.choices.values():
-        _add_registry(command)
+        add_registry_option(command)
     options = parser.parse_args()
     options.run(Registry.open(options.registry), options)
 
 
-def _add_registry(parser: argparse.ArgumentParser) -> None:
+def add_registry_option(parser: argparse.ArgumentParser) -> None:
+    """The option `--registry`, for a command that works with one."""
     parser.add_argument(
         "--registry",
         type=Path,
@@ -100,12 +71,22 @@ def _add_registry(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_kind(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--kind", choices=(*KINDS, "any"), default=default, help="default: %(default)s"
+    )
+
+
+def _kind(options: argparse.Namespace) -> str | None:
+    return None if options.kind == "any" else str(options.kind)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for machines")
 
 
 def _list(registry: Registry, options: argparse.Namespace) -> None:
-    _print_cards(registry.list(), registry, options)
+    _print_cards(registry.list(_kind(options)), registry, options)
 
 
 def _search(registry: Registry, options: argparse.Namespace) -> None:
@@ -114,6 +95,7 @@ def _search(registry: Registry, options: argparse.Namespace) -> None:
         bands=load_sensor(options.sensor).channels if options.sensor else None,
         gsd=options.gsd,
         text=" ".join(options.text),
+        kind=_kind(options),
     )
     _print_cards(cards, registry, options)
 
@@ -151,9 +133,7 @@ def _remove(registry: Registry, options: argparse.Namespace) -> None:
         console.print(f"removed {removed}")
 
 
-def _print_cards(
-    cards: tuple[SpecialistCard, ...], registry: Registry, options: argparse.Namespace
-) -> None:
+def _print_cards(cards: tuple[Card, ...], registry: Registry, options: argparse.Namespace) -> None:
     if options.json:
         items = [card.to_stac_item() for card in cards]
         _print_json({"type": "FeatureCollection", "features": items})

@@ -5,12 +5,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from registry.card import SpecialistCard
 from registry.checksum import file_sha256
+from registry.item import now
+from registry.prototype import Prototype
 from registry.weights import read_metadata
 from sensors.errors import InputError
 from specialists.cost import count_macs, count_parameters
@@ -37,7 +38,13 @@ class Candidate:
     metrics: Mapping[str, Any]
 
     def card(
-        self, name: str, version: str, license: str, description: str, parents: tuple[str, ...]
+        self,
+        name: str,
+        version: str,
+        license: str,
+        description: str,
+        parents: tuple[str, ...],
+        prototypes: tuple[Prototype, ...],
     ) -> SpecialistCard:
         """Its card, measured on the specialist and its file, created now."""
         info = self.specialist.feature_info
@@ -47,7 +54,7 @@ class Candidate:
             spec=self.specialist.spec,
             sha256=file_sha256(self.weights),
             size=self.weights.stat().st_size,
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=now(),
             parameters=count_parameters(self.specialist),
             macs=count_macs(self.specialist),
             feature_channels=tuple(info.channels()),
@@ -57,6 +64,7 @@ class Candidate:
             training=self.training,
             metrics=self.metrics,
             parents=parents,
+            prototypes=prototypes,
         )
 
 
@@ -79,7 +87,7 @@ def candidate(
     if isinstance(source, str | Path):
         run = RunFolder(Path(source))
         specialist = _load_run(run)
-        recorded = [_read(run, f"{name}.json") for name in ("training", "metrics")]
+        recorded = [read_record(run.path / f"{name}.json") for name in ("training", "metrics")]
         yield Candidate(
             specialist,
             run.weights,
@@ -101,16 +109,21 @@ def _load_run(run: RunFolder) -> Specialist:
         )
     read_metadata(run.weights)
     specialist = load_specialist(run.weights)
-    if SpecialistSpec.from_dict(_read(run, "spec.json")) != specialist.spec:
+    if SpecialistSpec.from_dict(read_record(run.path / "spec.json")) != specialist.spec:
         raise InputError(f"{run.path}: spec.json contradicts weights.safetensors; train again")
     return specialist
 
 
-def _read(run: RunFolder, name: str) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """One of the JSON files that a run has left behind.
+
+    Raises:
+        InputError: If it is not there, or holds no JSON object.
+    """
     try:
-        content = json.loads((run.path / name).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{run.path / name}: {error}; train again, or restore the file") from error
+        raise InputError(f"{path}: {error}; train again, or restore the file") from error
     if not isinstance(content, dict):
-        raise InputError(f"{run.path / name}: expected a JSON object")
+        raise InputError(f"{path}: expected a JSON object")
     return content

@@ -1,34 +1,42 @@
-"""`Registry`: add trained specialists, find them by what they need, get them back frozen."""
+"""`Registry`: add trained models, find them by what they need, get specialists back frozen."""
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from platformdirs import user_data_path
 
 from registry.card import SpecialistCard
+from registry.checksum import check_sha256
+from registry.kinds import SPECIALIST, Card, card_from_item, check_kind, kind_of
 from registry.licenses import UNSTATED, check_license
+from registry.matching import has_words, serves
+from registry.model_card import ModelCard
 from registry.names import Reference
+from registry.prototype import Prototype
+from registry.soundness import find_contradiction
 from registry.store import Store
-from registry.weights import read_metadata
 from sensors.bands import Channel
 from sensors.errors import InputError
-from sensors.plan import BandPlan
-from specialists.header import decode_header
-from specialists.spec import SpecialistSpec
 
 if TYPE_CHECKING:
     from specialists.model import Specialist
 
 logger = logging.getLogger(__name__)
+_NOUNS = {"specialist": "a specialist", "trunk": "a trunk", "ensemble": "an ensemble"}
+_OPENED_BY = {
+    "specialist": "Registry.get",
+    "trunk": "router.find_trunk",
+    "ensemble": "router.Ensemble.load",
+}
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The specialists in one folder.
+    """The specialists, trunks and ensembles in one folder.
 
     Args:
         store: Where they lie.
@@ -57,6 +65,7 @@ class Registry:
         parents: Sequence[str] = (),
         training: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        prototypes: Sequence[Prototype] = (),
     ) -> SpecialistCard:
         """Register a trained specialist, wholly or not at all; doubts about it are logged.
 
@@ -69,6 +78,7 @@ class Registry:
             parents: Models it was made from, `name@version` or `sha256:` and a hash.
             training: What `SpecialistCard.training` holds, where `source` is not a run folder.
             metrics: What `SpecialistCard.metrics` holds, where `source` is not a run folder.
+            prototypes: Where its training data lie in the spaces of trunks.
 
         Returns:
             Its card.
@@ -80,17 +90,46 @@ class Registry:
         self.store.check_free(Reference(name, version))
         check_license(license)
         # Describing needs torch, and listing and searching are not to wait for it.
-        from registry.concerns import concerns
         from registry.describe import candidate
 
         with candidate(source, training, metrics) as found:
-            card = found.card(name, version, license, description, tuple(parents))
-            item = card.to_stac_item()
-            SpecialistCard.from_stac_item(item)  # what goes in must be readable when it comes out
-            self.store.add(card.reference, item, {card.sha256: found.weights})
+            card = found.card(
+                name, version, license, description, tuple(parents), tuple(prototypes)
+            )
+            self._add(card, found.weights)
+        return card
+
+    def add_model(self, card: ModelCard, weights: Path) -> ModelCard:
+        """Register a trunk or an ensemble, wholly or not at all; doubts about it are logged.
+
+        `router.registering` makes cards of trunks and ensembles.
+
+        Args:
+            card: Its card.
+            weights: Its file.
+
+        Returns:
+            The card.
+
+        Raises:
+            InputError: If the version is there already, the card contradicts the file, or a blob
+                that it pins is not in the store, or damaged.
+        """
+        self.store.check_free(card.reference)
+        contradiction = find_contradiction(card, weights)
+        if contradiction:
+            raise InputError(f"{card.reference}: the card contradicts {weights}: {contradiction}")
+        self._add(card, weights)
+        return card
+
+    def _add(self, card: Card, weights: Path) -> None:
+        from registry.concerns import concerns  # as in `add`
+
+        item = card.to_stac_item()
+        card_from_item(item)  # what goes in must be readable when it comes out
+        self.store.add(card.reference, item, {card.sha256: weights})
         for concern in concerns(card):
             logger.warning("%s: %s", card.reference, concern)
-        return card
 
     def get(self, reference: str | Reference) -> "Specialist":
         """Load a specialist, frozen: hash verified, weights memory-mapped.
@@ -99,22 +138,34 @@ class Registry:
             reference: `name@version`, or `name` for the highest version.
 
         Raises:
-            InputError: If it is not there, its file was changed or damaged, or its card
-                contradicts its weights.
+            InputError: If it is not there or no specialist, its file was changed or damaged, or its
+                card contradicts its weights.
         """
         from specialists.files import load_specialist  # as in `add`
 
         return load_specialist(self.weights(reference)).freeze()
 
-    def weights(self, reference: str | Reference) -> Path:
+    def weights(self, reference: str | Reference, kind: str = SPECIALIST) -> Path:
         """The weight file of `name@version`, or of the highest version of `name`; hash verified.
+
+        Args:
+            reference: Of the model.
+            kind: What it has to be.
 
         Raises:
             InputError: As for `get`.
         """
-        return self._sound_weights(self.card(reference))
+        return self._sound_weights(self._of_kind(self.card(reference), kind))
 
-    def card(self, reference: str | Reference) -> SpecialistCard:
+    def blob(self, sha256: str) -> Path:
+        """The weight file with this hash, whichever card names it; verified.
+
+        Raises:
+            InputError: If it is not there, or was changed or damaged.
+        """
+        return self.store.read_blob(check_sha256(sha256))
+
+    def card(self, reference: str | Reference) -> Card:
         """The card of `name@version`, or of the highest version of `name`.
 
         Raises:
@@ -122,14 +173,32 @@ class Registry:
         """
         return self._read_card(self.store.resolve(reference))
 
-    def list(self) -> tuple[SpecialistCard, ...]:
-        """Cards of every version of every specialist, by name and version; no weights are read.
+    def specialist(self, reference: str | Reference) -> SpecialistCard:
+        """The card of a specialist; as `card`.
 
         Raises:
-            InputError: If one of them is not a valid card.
+            InputError: As for `card`, and if it is no specialist.
         """
-        return tuple(self._read_card(reference) for reference in self.store.references())
+        card = self._of_kind(self.card(reference), SPECIALIST)
+        assert isinstance(card, SpecialistCard)
+        return card
 
+    @overload
+    def list(self, kind: Literal["specialist"]) -> tuple[SpecialistCard, ...]: ...
+    @overload
+    def list(self, kind: str | None = None) -> tuple[Card, ...]: ...
+    def list(self, kind: str | None = None) -> tuple[Card, ...]:
+        """Cards of every version of every model, by name and version; no weights are read.
+
+        Args:
+            kind: Only these: `specialist`, `trunk` or `ensemble`.
+
+        Raises:
+            InputError: If one of them is not a valid card, or there is no such kind.
+        """
+        return self._cards(self.store.references(), kind)
+
+    @overload
     def search(
         self,
         *,
@@ -138,35 +207,54 @@ class Registry:
         gsd: float | None = None,
         gsd_factor: float = 2.0,
         text: str | None = None,
-    ) -> tuple[SpecialistCard, ...]:
-        """Cards of the specialists that meet every condition given, each in its highest version.
+        kind: Literal["specialist"] = "specialist",
+    ) -> tuple[SpecialistCard, ...]: ...
+    @overload
+    def search(
+        self,
+        *,
+        task: str | None = None,
+        bands: Sequence[Channel] | None = None,
+        gsd: float | None = None,
+        gsd_factor: float = 2.0,
+        text: str | None = None,
+        kind: str | None,
+    ) -> tuple[Card, ...]: ...
+    def search(
+        self,
+        *,
+        task: str | None = None,
+        bands: Sequence[Channel] | None = None,
+        gsd: float | None = None,
+        gsd_factor: float = 2.0,
+        text: str | None = None,
+        kind: str | None = SPECIALIST,
+    ) -> tuple[Card, ...]:
+        """Cards of the models that meet every condition given, each in its highest version.
+
+        A trunk and an ensemble without a task take any bands and any GSD.
 
         Args:
             task: Its task, such as `semantic-segmentation`.
-            bands: Bands at hand; every band of the specialist must be served by one of them.
+            bands: Bands at hand; every band of the model must be served by one of them.
             gsd: Ground sample distance at hand in metres.
             gsd_factor: How many times finer or coarser than `gsd` its own may be.
             text: Words that its name, description, classes or training data must have.
+            kind: `specialist`, `trunk`, `ensemble`, or None for all of them.
 
         Raises:
-            InputError: If a card is not valid.
+            InputError: If a card is not valid, or there is no such kind.
         """
         highest = {reference.name: reference for reference in self.store.references()}
         words = (text or "").lower().split()
-        found = []
-        for card in map(self._read_card, highest.values()):
-            spec = card.spec
-            if (
-                (task is None or spec.task == task)
-                and (gsd is None or 1 / gsd_factor <= spec.gsd / gsd <= gsd_factor)
-                and all(word in _searchable(card) for word in words)
-                and (bands is None or BandPlan.match(spec.bands, tuple(bands)).is_applicable)
-            ):
-                found.append(card)
-        return tuple(found)
+        return tuple(
+            card
+            for card in self._cards(highest.values(), kind)
+            if serves(card, task, bands, gsd, gsd_factor) and has_words(card, words)
+        )
 
     def verify(self) -> dict[str, str]:
-        """Check every card and every byte of weights.
+        """Check every card and every byte of weights, those that a card pins included.
 
         Returns:
             Reference to what is wrong with it; empty where all is sound.
@@ -174,7 +262,10 @@ class Registry:
         problems = {}
         for reference in self.store.references():
             try:
-                self._sound_weights(self._read_card(reference))
+                card = self._read_card(reference)
+                self._sound_weights(card)
+                if isinstance(card, ModelCard):
+                    self._check_pins(card)
             except InputError as error:
                 problems[str(reference)] = str(error)
         return problems
@@ -197,11 +288,16 @@ class Registry:
         self.store.remove(found)
         return found
 
-    def _read_card(self, found: Reference) -> SpecialistCard:
+    def _cards(self, references: Iterable[Reference], kind: str | None) -> tuple[Card, ...]:
+        check_kind(kind)
+        cards = map(self._read_card, references)
+        return tuple(card for card in cards if kind in (None, kind_of(card)))
+
+    def _read_card(self, found: Reference) -> Card:
         """The card of a resolved reference."""
         item = self.store.read_card(found)
         try:
-            card = SpecialistCard.from_stac_item(item)
+            card = card_from_item(item)
         except InputError as error:
             raise InputError(f"{self.store.card_path(found)}: {error}") from error
         if card.reference != found:
@@ -210,27 +306,31 @@ class Registry:
             )
         return card
 
-    def _sound_weights(self, card: SpecialistCard) -> Path:
+    def _of_kind(self, card: Card, wanted: str) -> Card:
+        """The card, if it is of this kind."""
+        kind = kind_of(card)
+        if kind == wanted:
+            return card
+        raise InputError(
+            f"{card.reference} is {_NOUNS[kind]}, not {_NOUNS[wanted]}: open it by "
+            f"{_OPENED_BY[kind]}"
+        )
+
+    def _sound_weights(self, card: Card) -> Path:
         """The weight file of a card, after both were compared."""
         path = self.store.read_blob(card.sha256)
-        spec = decode_header(read_metadata(path), path)
-        if path.stat().st_size != card.size or spec != card.spec:
+        contradiction = find_contradiction(card, path)
+        if contradiction:
             raise InputError(
                 f"{self.store.card_path(card.reference)}: the card contradicts its weights {path}: "
-                f"{_first_difference(card, path.stat().st_size, spec)}; restore the card"
+                f"{contradiction}; restore the card"
             )
         return path
 
-
-def _searchable(card: SpecialistCard) -> str:
-    data = card.training["data"]
-    words = (card.name, card.description, *card.spec.classes, data.get("name"), data.get("title"))
-    return " ".join(str(word) for word in words if word).lower()
-
-
-def _first_difference(card: SpecialistCard, size: int, spec: SpecialistSpec) -> str:
-    if size != card.size:
-        return f"{card.size} bytes are stated, and there are {size}"
-    stated, held = card.spec.to_dict(), spec.to_dict()
-    field = next(name for name in stated if stated[name] != held[name])
-    return f"{field} is stated as {stated[field]!r:.200}, and is {held[field]!r:.200}"
+    def _check_pins(self, card: ModelCard) -> None:
+        """Refuse a card with a pin whose blob is not there or damaged."""
+        for label, sha256 in card.pinned.items():
+            try:
+                self.store.read_blob(sha256)
+            except InputError as error:
+                raise InputError(f"pinned {label}: {error}") from error

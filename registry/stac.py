@@ -1,4 +1,4 @@
-"""A specialist's spec in the words of STAC: common metadata, MLM v1.5.2, EO v2.0.0, raster, SAR.
+"""A spec in the words of STAC: common metadata, MLM v1.5.2, EO v2.0.0, raster, SAR.
 
 Every part of the spec has one place, so that a card cannot contradict itself: bands in `bands`,
 scaling in `mlm:input`, classes in `mlm:output`, the rest in `mlm:hyperparameters`. Fields that no
@@ -7,7 +7,7 @@ extension has carry our own prefix. Physics is in the extensions' units: wavelen
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sensors.bands import Channel, SarChannel, channel_from_dict, channel_to_dict
@@ -85,9 +85,9 @@ def expect(record: Mapping[str, Any], field: str, kind: type | tuple[type, ...])
     return value
 
 
-def extensions(spec: SpecialistSpec) -> list[str]:
-    """Schema addresses of the STAC extensions that a card of this spec uses."""
-    fields = {field for band in spec.bands for field in band_to_stac(band)}
+def extensions(bands: Iterable[Channel], task: str) -> list[str]:
+    """Schema addresses of the STAC extensions that a card of these bands and this task uses."""
+    fields = {field for band in bands for field in band_to_stac(band)}
     names = ["mlm/v1.5.2", "file/v2.1.0", "version/v1.2.0"]
     for prefix, name in (
         ("eo:", "eo/v2.0.0"),
@@ -96,7 +96,7 @@ def extensions(spec: SpecialistSpec) -> list[str]:
     ):
         if any(field.startswith(prefix) for field in fields):
             names.append(name)
-    if spec.task in ("scene-classification", "semantic-segmentation"):
+    if task in ("scene-classification", "semantic-segmentation"):
         names.append("classification/v2.0.0")
     return [_EXTENSION.format(name) for name in names]
 
@@ -112,7 +112,14 @@ def spec_to_properties(spec: SpecialistSpec) -> dict[str, Any]:
         "mlm:architecture": spec.architecture,
         "mlm:tasks": [spec.task],
         "mlm:input": [_input(spec)],
-        "mlm:output": [_output(spec)],
+        "mlm:output": [
+            output_to_stac(
+                spec.task,
+                spec.classes,
+                is_per_pixel=spec.is_per_pixel,
+                activation="sigmoid" if spec.multi_label else "softmax",
+            )
+        ],
         "mlm:hyperparameters": record,
     }
 
@@ -123,23 +130,19 @@ def spec_from_properties(properties: Mapping[str, Any]) -> SpecialistSpec:
     Raises:
         InputError: If a field is missing, malformed, or contradicts another one.
     """
-    bands = [_channel_record(band) for band in _objects(properties, "bands")]
-    given, result = (_single(_objects(properties, f"mlm:{part}")) for part in ("input", "output"))
-    names = [band["name"] for band in bands]
-    if given.get("bands") != names:
-        raise InputError(
-            f"card field mlm:input has the bands {given.get('bands')}, and bands describes {names}"
-        )
-    scaling = _objects(given, "value_scaling")
+    bands = [_channel_record(band) for band in objects(properties, "bands")]
+    given, result = (single(objects(properties, f"mlm:{part}")) for part in ("input", "output"))
+    check_input_bands(given, [band["name"] for band in bands])
+    scaling = objects(given, "value_scaling")
     if any(entry.get("type") != "z-score" for entry in scaling):
         raise InputError("card field value_scaling must hold one z-score per band")
     return SpecialistSpec.from_dict(
         expect(properties, "mlm:hyperparameters", dict)
         | {
             "architecture": properties.get("mlm:architecture"),
-            "task": _single(expect(properties, "mlm:tasks", list)),
+            "task": single(expect(properties, "mlm:tasks", list)),
             "bands": bands,
-            "classes": _classes(result),
+            "classes": classes_from_stac(result),
             "mean": [entry.get("mean") for entry in scaling],
             "std": [entry.get("stddev") for entry in scaling],
             "gsd": properties.get("gsd"),
@@ -182,7 +185,7 @@ def _channel_record(band: Mapping[str, Any]) -> dict[str, Any]:
         if key in _CHANNEL_FIELDS or key.startswith(PREFIX)
     }
     if "sar:polarizations" in band:
-        record["polarization"] = _single(expect(band, "sar:polarizations", list))
+        record["polarization"] = single(expect(band, "sar:polarizations", list))
     expect(record, "name", str)
     for field in record.keys() & {"common_name", "quantity"}:
         expect(record, field, str)
@@ -209,35 +212,62 @@ def _input(spec: SpecialistSpec) -> dict[str, Any]:
     }
 
 
-def _output(spec: SpecialistSpec) -> dict[str, Any]:
-    pixel = (-1, -1) if spec.is_per_pixel else ()
-    outputs = -1 if spec.task == "similarity-search" else len(spec.classes)
-    dimensions = ["batch", _OUTPUT_DIMENSIONS[spec.task], "height", "width"]
+def check_input_bands(given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse an entry of `mlm:input` that does not name the bands that the card describes.
+
+    Raises:
+        InputError: See above.
+    """
+    if given.get("bands") != names:
+        raise InputError(
+            f"card field mlm:input has the bands {given.get('bands')}, and bands describes {names}"
+        )
+
+
+def output_to_stac(
+    task: str, classes: Sequence[str], *, is_per_pixel: bool, activation: str | None = None
+) -> dict[str, Any]:
+    """Entry of `mlm:output`; `classes_from_stac` reads the classes back.
+
+    Args:
+        task: One of STAC MLM's.
+        classes: Names of the classes, or of a regression's targets; none for similarity search.
+        is_per_pixel: It has a value for every pixel.
+        activation: What makes probabilities of the logits, if that is known.
+    """
+    pixel = (-1, -1) if is_per_pixel else ()
+    outputs = -1 if task == "similarity-search" else len(classes)
+    dimensions = ["batch", _OUTPUT_DIMENSIONS[task], "height", "width"]
     output: dict[str, Any] = {
-        "name": spec.task,
-        "tasks": [spec.task],
+        "name": task,
+        "tasks": [task],
         "result": {
             "shape": [-1, outputs, *pixel],
             "dim_order": dimensions[: 2 + len(pixel)],
             "data_type": "float32",
         },
     }
-    if spec.task == "similarity-search":
+    if task == "similarity-search":
         return output | {"classification:classes": []}
-    if spec.task == "regression":
-        return output | {"classification:classes": [], PREFIX + "targets": list(spec.classes)}
-    output["description"] = "Logits; " + ("sigmoid" if spec.multi_label else "softmax") + " of them"
+    if task == "regression":
+        return output | {"classification:classes": [], PREFIX + "targets": list(classes)}
+    output["description"] = f"Logits; {activation} of them" if activation else "Logits"
     output["classification:classes"] = [
         {"value": value, "name": _slug(value, name), "title": name}
-        for value, name in enumerate(spec.classes)
+        for value, name in enumerate(classes)
     ]
     return output
 
 
-def _classes(output: Mapping[str, Any]) -> list[Any]:
+def classes_from_stac(output: Mapping[str, Any]) -> list[Any]:
+    """Names of the classes in an entry of `mlm:output`, which may come from anywhere.
+
+    Raises:
+        InputError: If they are not counted from 0.
+    """
     if PREFIX + "targets" in output:
         return list(expect(output, PREFIX + "targets", list))
-    classes = _objects(output, "classification:classes")
+    classes = objects(output, "classification:classes")
     if [entry.get("value") for entry in classes] != list(range(len(classes))):
         raise InputError("card field classification:classes must count its values from 0")
     return [entry.get("title") for entry in classes]
@@ -248,14 +278,24 @@ def _slug(value: int, name: str) -> str:
     return re.sub(r"[^0-9A-Za-z_-]+", "_", name).strip("_") or f"class_{value}"
 
 
-def _objects(record: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+def objects(record: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+    """A field that holds a list of objects.
+
+    Raises:
+        InputError: If it does not.
+    """
     values: list[dict[str, Any]] = expect(record, field, list)
     if not all(isinstance(value, dict) for value in values):
         raise InputError(f"card field {field} must be a list of objects")
     return values
 
 
-def _single(values: Sequence[Any]) -> Any:  # noqa: ANN401
+def single(values: Sequence[Any]) -> Any:  # noqa: ANN401
+    """The only one of these.
+
+    Raises:
+        InputError: If there are more, or none.
+    """
     if len(values) != 1:
-        raise InputError(f"a specialist's card has one of each, got {len(values)}: {values!r:.200}")
+        raise InputError(f"a card has one of each, got {len(values)}: {values!r:.200}")
     return values[0]

@@ -42,11 +42,12 @@ class Store:
         Args:
             reference: Its name and version.
             card: Its STAC Item, JSON-plain.
-            blobs: Hexadecimal SHA-256 to a file with these bytes, for every checksum in the card.
+            blobs: Hexadecimal SHA-256 to a file with these bytes, for every checksum in the card
+                that is not in the store.
 
         Raises:
             InputError: If this version is there already, the card is not JSON, a file does not hold
-                the bytes it should, or the folder cannot be written.
+                the bytes it should, a checksum has no file, or the folder cannot be written.
         """
         self.check_free(reference)
         try:
@@ -55,6 +56,8 @@ class Store:
             raise InputError(f"the card of {reference} is not plain JSON: {error}") from error
         with self._lock():
             self.check_free(reference)
+            for sha256 in set(blob_hashes(card)) - set(blobs):
+                self._check_pinned(reference, sha256)
             for sha256, source in blobs.items():
                 self._publish_blob(sha256, source)
             self._publish_card(reference, encoded)
@@ -192,6 +195,12 @@ class Store:
         if not path.is_file():
             raise InputError(f"{path}: no such file in the registry")
         return path
+
+    def _check_pinned(self, reference: Reference, sha256: str) -> None:
+        try:
+            self.read_blob(sha256)
+        except InputError as error:
+            raise InputError(f"{reference} needs a file that is not sound: {error}") from error
 
     def _publish_blob(self, sha256: str, source: Path) -> None:
         target = self._inside("blobs", "sha256", f"{sha256}.safetensors")

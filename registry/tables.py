@@ -6,48 +6,45 @@ from typing import Any
 from rich.table import Table
 
 from registry.card import SpecialistCard
+from registry.kinds import Card, kind_of
+from registry.model_card import ModelCard
+from registry.training_data import data_records
+
+_KINDS = {"specialist": "", "trunk": "trunk", "ensemble": "ensemble for"}
 
 
-def cards_table(cards: Iterable[SpecialistCard]) -> Table:
+def cards_table(cards: Iterable[Card]) -> Table:
     """One line a card."""
-    table = Table()
-    for heading in ("specialist", "task", "bands"):
-        table.add_column(heading)
-    for heading in ("GSD m", "parameters", "MACs a chip"):
-        table.add_column(heading, justify="right")
-    table.add_column("licence")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True, overflow="fold")  # what a reader types next
+    table.add_column("what it is")
+    table.add_column("bands", no_wrap=True)
+    for heading in ("GSD m", "MACs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
     for card in cards:
-        spec = card.spec
+        facts = card if isinstance(card, ModelCard) else card.spec
         table.add_row(
             str(card.reference),
-            spec.task,
-            _shorten([band.name for band in spec.bands]),
-            f"{spec.gsd:g}",
-            _count(card.parameters),
+            " ".join(word for word in (_KINDS[kind_of(card)], facts.task) if word),
+            _span([band.name for band in facts.bands]),
+            "any" if facts.gsd is None else f"{facts.gsd:g}",
             _count(card.macs),
             card.license,
         )
     return table
 
 
-def card_table(card: SpecialistCard) -> Table:
+def card_table(card: Card) -> Table:
     """What a reader of one card wants to know first."""
-    spec, data = card.spec, _mapping(card.training.get("data"))
-    counts = _mapping(data.get("counts"))
     table = Table(title=str(card.reference), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    own = _about_model(card) if isinstance(card, ModelCard) else _about_specialist(card)
     for label, value in {
+        "kind": kind_of(card),
         "description": card.description,
-        "task": spec.task + (", multi-label" if spec.multi_label else ""),
-        "classes": ", ".join(spec.classes),
-        "bands": _shorten([band.describe() for band in spec.bands], 16),
-        "trained at": f"{spec.gsd:g} m, {spec.chip_size} x {spec.chip_size} pixels",
-        "network": f"{spec.architecture}, {_count(card.parameters)} parameters, "
-        f"{_count(card.macs)} MACs a chip",
-        "trained on": f"{data.get('title') or data.get('name') or 'not stated'} "
-        f"({', '.join(f'{count} {split}' for split, count in counts.items()) or 'no counts'}); "
-        f"licence {card.data_license or 'not stated'}",
+        **own,
         "scores": _scores(card.metrics),
         "licence": card.license,
         "weights": f"sha256 {card.sha256}, {card.size:,} bytes",
@@ -55,6 +52,49 @@ def card_table(card: SpecialistCard) -> Table:
     }.items():
         table.add_row(label, value)
     return table
+
+
+def _about_specialist(card: SpecialistCard) -> dict[str, str]:
+    spec = card.spec
+    rows = {
+        "task": spec.task + (", multi-label" if spec.multi_label else ""),
+        "classes": ", ".join(spec.classes),
+        "bands": _shorten([band.describe() for band in spec.bands], 16),
+        "trained at": f"{spec.gsd:g} m, {spec.chip_size} x {spec.chip_size} pixels",
+        "network": f"{spec.architecture}, {_count(card.parameters)} parameters, "
+        f"{_count(card.macs)} MACs a chip",
+        "trained on": _trained_on(card) or "not stated (no counts); licence not stated",
+    }
+    if card.prototypes:
+        rows["prototypes"] = "\n".join(
+            f"of {prototype.chips} chips, for the trunk with sha256 {prototype.trunk}"
+            for prototype in card.prototypes
+        )
+    return rows
+
+
+def _about_model(card: ModelCard) -> dict[str, str]:
+    return {
+        "task": card.task or "features",
+        "classes": ", ".join(card.classes),
+        "bands": _shorten([band.describe() for band in card.bands], 16) or "any",
+        "trained at": "any GSD" if card.gsd is None else f"{card.gsd:g} m",
+        "network": f"{_count(card.parameters)} parameters, {_count(card.macs)} MACs an image",
+        "trained on": _trained_on(card) or "not stated",
+        "made of": "\n".join(f"{label}, sha256 {sha256}" for label, sha256 in card.pinned.items()),
+    }
+
+
+def _trained_on(card: Card) -> str:
+    """The data sets, a line each."""
+    lines = []
+    for data in data_records(card.training):
+        counts = ", ".join(f"{n} {split}" for split, n in _mapping(data.get("counts")).items())
+        lines.append(
+            f"{data.get('title') or data.get('name') or 'not stated'} ({counts or 'no counts'}); "
+            f"licence {data.get('licence') or 'not stated'}"
+        )
+    return "\n".join(lines)
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
@@ -76,6 +116,13 @@ def _numbers(scores: object) -> dict[str, float]:
 def _mapping(value: object) -> Mapping[str, Any]:
     """A part of a card that no check has seen, if it is what it should be."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _span(names: list[str]) -> str:
+    """How many bands, and the first and the last of them."""
+    if len(names) < 4:
+        return ", ".join(names) or "any"
+    return f"{len(names)}: {names[0]}-{names[-1]}"
 
 
 def _shorten(words: list[str], limit: int = 8) -> str:

@@ -43,9 +43,9 @@ def find_start(pretrained: PretrainedConfig, registry: Registry) -> PretrainedCo
         registry: Where it is.
 
     Raises:
-        InputError: If it is not there, or its file was changed or damaged.
+        InputError: If it is not there or no specialist, or its file was changed or damaged.
     """
-    card = registry.card(pretrained.registry or "")
+    card = registry.specialist(pretrained.registry or "")
     return replace(
         pretrained,
         file=str(registry.weights(card.reference)),

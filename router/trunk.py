@@ -253,6 +253,12 @@ class Trunk(nn.Module):
         Returns:
             (B, D, H / r_i, W / r_i) for r_i in `feature_info.reduction()`.
         """
+        return self.embed_and_features(x_BCHW, bands, valid)[1]
+
+    def embed_and_features(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What `embed` and `forward_features` give, from one pass; arguments as there."""
         grid = self.patch_embed.grid(*x_BCHW.shape[-2:])
         places = [int(name.split(".")[1]) for name in self.feature_info.module_name()]
         outputs = list(self.run_blocks(self.embed_patches(x_BCHW, bands, valid)))
@@ -260,7 +266,9 @@ class Trunk(nn.Module):
             self.fc_norm(self.norm(outputs[place][:, 1:])).transpose(1, 2).unflatten(2, grid)
             for place in places
         ]
-        return resample_levels(maps, self.spec.patch_size, self.feature_info.reduction())
+        pooled_BD: Tensor = self.fc_norm(self.norm(outputs[-1])[:, 1:].mean(1))
+        levels = resample_levels(maps, self.spec.patch_size, self.feature_info.reduction())
+        return pooled_BD, levels
 
     def freeze(self) -> Self:
         """No gradient, and evaluation mode."""

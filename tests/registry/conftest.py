@@ -18,11 +18,11 @@ from referencing import Resource
 from referencing.jsonschema import DRAFT7
 from safetensors.numpy import save_file
 
-from registry import SpecialistCard
+from registry import ModelCard, Registry, SpecialistCard
 from registry.checksum import file_sha256
 from sensors.bands import Band, SarChannel
 from specialists.files import save_weights
-from specialists.header import encode_header
+from specialists.header import encode_header, encode_record
 from specialists.model import build_specialist
 from specialists.spec import SpecialistSpec
 
@@ -118,6 +118,80 @@ def make_card(spec: SpecialistSpec = SPECS["scene"], **changes: Any) -> Speciali
     return SpecialistCard(**(fields | changes))
 
 
+MODELS = {
+    "trunk": {"kind": "trunk", "spec": {"width": 32, "bands": [{"name": "B02"}], "scale": 0.1}},
+    "ensemble": {
+        "kind": "ensemble",
+        "spec": {"format": 1, "members": [{"name": "s2-landcover"}], "task": None},
+        "pinned": {"trunk": "1e" * 32, "member:s2-landcover@1.2.3": "0f" * 32},
+    },
+    "scenes": {
+        "kind": "ensemble",
+        "spec": {"format": 1},
+        "task": "scene-classification",
+        "classes": ("Annual Crop", "Sea & Lake"),
+        "bands": (*OPTICAL, *RADAR),
+        "gsd": 10.0,
+        "pinned": {"member:s2-landcover@1.2.3": "0f" * 32},
+    },
+    "segmentation": {
+        "kind": "ensemble",
+        "spec": {"format": 1},
+        "task": "semantic-segmentation",
+        "classes": ("dry", "wet"),
+        "bands": RADAR,
+        "gsd": 20.0,
+    },
+    "regression": {
+        "kind": "ensemble",
+        "spec": {"format": 1},
+        "task": "regression",
+        "classes": ("height",),
+        "bands": THERMAL,
+        "gsd": 100.0,
+    },
+}
+
+
+def make_model_card(**changes: Any) -> ModelCard:
+    fields: dict[str, Any] = {
+        "name": "guild",
+        "version": "1.0.0",
+        "sha256": "2d" * 32,
+        "size": 99,
+        "created": "2026-01-02T03:04:05Z",
+        "parameters": 7_000_000,
+        "macs": 9_000_000,
+        "feature_channels": (32, 64),
+        "feature_reduction": (4, 8),
+        "license": "Apache-2.0",
+        "training": {"data": {"sources": [{"name": "eurosat", "licence": "MIT"}]}, "seed": 3},
+        "metrics": {"test": {"accuracy": 0.9}},
+        "parents": ("s2-landcover@1.2.3",),
+    }
+    return ModelCard(**(fields | changes))
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
+def model_card(request: pytest.FixtureRequest) -> ModelCard:
+    return make_model_card(**request.param)
+
+
+@pytest.fixture
+def add_model(tmp_path: Path) -> Callable[..., ModelCard]:
+    """Registers a trunk or an ensemble whose file no network could load."""
+
+    def add_one(registry: Registry, kind: str, **changes: Any) -> ModelCard:
+        facts = MODELS[kind] | changes
+        path = tmp_path / f"{kind}.safetensors"
+        header = encode_record(facts["kind"], facts["spec"])
+        save_file({"tensor": np.full(10, len(facts), np.float32)}, path, metadata=header)
+        facts |= {"sha256": file_sha256(path), "size": path.stat().st_size}
+        return registry.add_model(make_model_card(**facts), path)
+
+    return add_one
+
+
 @pytest.fixture(params=SPECS.values(), ids=SPECS.keys())
 def spec(request: pytest.FixtureRequest) -> SpecialistSpec:
     return request.param
@@ -126,6 +200,11 @@ def spec(request: pytest.FixtureRequest) -> SpecialistSpec:
 @pytest.fixture(scope="session")
 def new_card() -> Callable[..., SpecialistCard]:
     return make_card
+
+
+@pytest.fixture(scope="session")
+def new_model_card() -> Callable[..., ModelCard]:
+    return make_model_card
 
 
 @pytest.fixture(scope="session")

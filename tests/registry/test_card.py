@@ -1,15 +1,18 @@
 import copy
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
-from registry import SpecialistCard
+from registry import Prototype, SpecialistCard
 from registry.stac import band_from_stac, band_to_stac
 from sensors.bands import Band, SarChannel
 from sensors.errors import InputError
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def through_json(item):
@@ -27,6 +30,67 @@ def test_card_survives_being_an_item(spec, new_card):
 
 def test_item_is_valid_stac(spec, new_card, validate_item):
     validate_item(through_json(new_card(spec).to_stac_item()))
+
+
+@pytest.mark.parametrize("kind", ["scene", "mixed"])
+def test_cards_of_the_first_version_keep_their_bytes(kind):
+    golden = (GOLDEN / f"specialist-0.1-{kind}.json").read_text(encoding="utf-8")
+
+    card = SpecialistCard.from_stac_item(json.loads(golden))
+
+    assert card.prototypes == ()
+    assert json.dumps(card.to_stac_item(), indent=2, ensure_ascii=False) + "\n" == golden
+
+
+PROTOTYPES = (
+    Prototype("ab" * 32, (0.1, -2.0, 3e-7), (0.5, 0.0, 1.0), 512),
+    Prototype("cd" * 32, (1.0,), (2.0,), 1),
+)
+
+
+def test_prototypes_survive_being_in_an_item(new_card, validate_item):
+    card = new_card(prototypes=PROTOTYPES)
+
+    item = through_json(card.to_stac_item())
+
+    assert SpecialistCard.from_stac_item(item) == card
+    assert item["properties"]["terraguild:prototypes"][1] == {
+        "trunk": "cd" * 32,
+        "mean": [1.0],
+        "std": [2.0],
+        "chips": 1,
+    }
+    validate_item(item)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trunk": "ab"}, "SHA-256"),
+        ({"trunk": None}, "SHA-256"),
+        ({"mean": [1.0, 2.0]}, "2 numbers in mean and 1 in std"),
+        ({"mean": [], "std": []}, "0 numbers in mean"),
+        ({"mean": ["1"]}, "finite numbers"),
+        ({"mean": [10**400]}, "finite numbers"),
+        ({"mean": [float("nan")]}, "finite numbers"),
+        ({"mean": 1.0}, "lists"),
+        ({"std": [-1.0]}, "below 0"),
+        ({"chips": 0}, "chips 0"),
+        ({"chips": True}, "chips True"),
+        ({"model": "os.system"}, "described by"),
+    ],
+)
+def test_malformed_prototypes_are_refused(changes, message, new_card):
+    item = through_json(new_card(prototypes=PROTOTYPES).to_stac_item())
+    item["properties"]["terraguild:prototypes"][1] |= changes
+
+    with pytest.raises(InputError, match=message):
+        SpecialistCard.from_stac_item(item)
+
+
+def test_one_prototype_a_trunk(new_card):
+    with pytest.raises(InputError, match="two prototypes of one trunk"):
+        new_card(prototypes=(PROTOTYPES[0], PROTOTYPES[0]))
 
 
 @pytest.mark.parametrize(

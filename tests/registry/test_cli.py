@@ -1,13 +1,11 @@
 import json
-import os
-import subprocess
+import re
 import sys
-from pathlib import Path
 
 import pytest
 
-from registry import Registry
-from registry.cli import register_main, registry_main
+from registry import Prototype, Registry
+from registry.cli import registry_main
 from sensors.sensor import load_sensor
 
 
@@ -53,7 +51,7 @@ def test_list(command, fill, capsys):
 
     assert command(registry_main, "list") == 0
     shown = capsys.readouterr().out
-    for part in ("s2-landcover@1.0.0", "s2-landcover@1.1.0", "B02, B04, B11", "3.39 M", "Apache"):
+    for part in ("s2-landcover@1.0.0", "s2-landcover@1.1.0", "B02, B04, B11", "Apache"):
         assert part in shown
 
 
@@ -64,6 +62,50 @@ def test_list_for_machines(command, fill, capsys, validate_item):
     collection = json.loads(capsys.readouterr().out)
     assert collection["features"] == [card.to_stac_item()]
     validate_item(collection["features"][0])
+
+
+def test_kinds(command, fill, root, add_model, capsys):
+    fill("s2-landcover")
+    trunk = add_model(Registry.open(root), "trunk", name="eye")
+    add_model(Registry.open(root), "scenes", pinned={"trunk": trunk.sha256})
+
+    assert command(registry_main, "list") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    scenes = "scene-classification"
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [
+        ["eye@1.0.0", "trunk", "any", "any", "9 M", "Apache-2.0"],
+        ["guild@1.0.0", f"ensemble for {scenes}", "5: B02-VH", "10", "9 M", "Apache-2.0"],
+        ["s2-landcover@1.0.0", scenes, "B02, B04, B11", "10", "5 M", "Apache-2.0"],
+    ]
+
+    for arguments, expected in (
+        (["list", "--kind", "trunk"], {"eye"}),
+        (["search"], {"s2-landcover"}),
+        (["search", "--kind", "any", "--task", "scene-classification"], {"guild", "s2-landcover"}),
+        (["search", "--kind", "ensemble", "--gsd", "100"], set()),
+    ):
+        assert command(registry_main, *arguments, "--json") == 0
+        found = json.loads(capsys.readouterr().out)["features"]
+        assert {item["properties"]["mlm:name"] for item in found} == expected
+
+    assert command(registry_main, "show", "guild") == 0
+    shown = capsys.readouterr().out
+    assert "Annual Crop, Sea & Lake" in shown
+    assert f"trunk, sha256 {trunk.sha256}" in shown
+    assert command(registry_main, "verify") == 0
+    assert "3 checked" in capsys.readouterr().out
+    assert command(registry_main, "remove", "guild@1.0.0", "--yes") == 0
+    assert len(Registry.open(root).list()) == 2
+
+
+def test_show_of_prototypes(command, root, new_card, write_weights, capsys):
+    path, sha256 = write_weights()
+    prototype = Prototype("ab" * 32, (0.0, 1.0), (1.0, 1.0), 77)
+    card = new_card(sha256=sha256, prototypes=(prototype,))
+    Registry.open(root).store.add(card.reference, card.to_stac_item(), {sha256: path})
+
+    assert command(registry_main, "show", "s2-landcover") == 0
+    assert f"of 77 chips, for the trunk with sha256 {'ab' * 32}" in capsys.readouterr().out
 
 
 def test_show(command, fill, capsys):
@@ -151,59 +193,10 @@ def test_remove_asks_first(command, fill, root, capsys):
         (registry_main, ["show", "s2-landcover@latest"], "not a version"),
         (registry_main, ["search", "--sensor", "no-such-sensor"], "no-such-sensor"),
         (registry_main, ["paint"], "invalid choice"),
-        (register_main, ["no-such-run", "--name", "abc", "--version", "1.0.0"], "no-such-run"),
-        (register_main, ["run", "--name", "abc"], "--version"),
+        (registry_main, ["list", "--kind", "tree"], "invalid choice"),
     ],
 )
 def test_bad_input_exits_with_2_and_leaves_nothing(main, arguments, message, command, root, capsys):
     assert command(main, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not root.exists()
-
-
-def test_register(command, root, run_dir, capsys, caplog):
-    facts = ("--name", "s2-landcover", "--version", "1.0.0", "--description", "From a test.")
-
-    assert command(register_main, run_dir, *facts) == 0
-    shown = capsys.readouterr().out
-    assert "From a test." in shown
-    assert f"s2-landcover@1.0.0 is registered in {root}" in shown
-    assert len(caplog.messages) == 1
-    assert "s2-landcover@1.0.0: the licence of its weights is not stated" in caplog.text
-    assert Registry.open(root).card("s2-landcover").license == "other"
-
-    assert command(register_main, run_dir, *facts, "--license", "MIT") == 2
-    assert "already" in capsys.readouterr().err
-    assert Registry.open(root).card("s2-landcover").license == "other"
-
-
-@pytest.mark.slow
-def test_the_installed_commands(tmp_path, run_dir):
-    environment = os.environ | {
-        "TERRAGUILD_REGISTRY": str(tmp_path / "named"),
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-    }
-
-    def run(name, *arguments):
-        return subprocess.run(
-            [Path(sys.executable).parent / name, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-
-    facts = ("--name", "s2-landcover", "--version", "1.0.0")
-    registered = run("register-specialist", run_dir, *facts)
-    assert registered.returncode == 0, registered.stderr
-    assert f"is registered in {tmp_path / 'named'}" in registered.stdout
-    assert "s2-landcover@1.0.0: the licence of its weights is not stated" in registered.stderr
-
-    again = run("register-specialist", run_dir, *facts)
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: s2-landcover@1.0.0 is in the registry")
-
-    listed = run("specialist-registry", "list", "--json")
-    assert listed.returncode == 0
-    assert len(json.loads(listed.stdout)["features"]) == 1

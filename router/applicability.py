@@ -1,0 +1,90 @@
+"""Which members can run on what is given, and what each of the others lacks.
+
+Tensor shapes: B batch, C given bands, H rows, W columns, M members.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from router.member import Member
+from sensors.bands import Channel
+from sensors.plan import BandPlan
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Images of a batch that have the same bands.
+
+    Args:
+        rows: Their numbers in the batch, (b,); None where it is the whole batch with all bands.
+        columns: Numbers of the bands they have.
+        bands: These bands.
+        plans: For each member, how it gets its bands from these.
+    """
+
+    rows: Tensor | None
+    columns: tuple[int, ...]
+    bands: tuple[Channel, ...]
+    plans: tuple[BandPlan, ...]
+
+    @property
+    def applicable_M(self) -> list[bool]:
+        """Which members can run."""
+        return [plan.is_applicable for plan in self.plans]
+
+    @property
+    def fit_M(self) -> list[float]:
+        """Mean spectral overlap of a member's bands with those that serve it, 0 to 1."""
+        return [
+            sum(match.overlap for match in plan.matches) / len(plan.wanted) for plan in self.plans
+        ]
+
+    def select(self, x_BCHW: Tensor) -> Tensor:
+        """The images' own bands, (b, c, H, W)."""
+        if self.rows is None:
+            return x_BCHW
+        return x_BCHW[self.rows][:, list(self.columns)]
+
+
+def find_patterns(
+    usable_BCHW: Tensor, bands: Sequence[Channel], members: Sequence[Member]
+) -> Iterator[Pattern]:
+    """Group images by the bands that they have: those with a usable pixel.
+
+    An image without any usable pixel counts as having all its bands.
+
+    Args:
+        usable_BCHW: bool, where a pixel was measured.
+        bands: What each channel measures.
+        members: In the ensemble's order.
+    """
+    present_BC = usable_BCHW.flatten(2).any(2)
+    present_BC |= ~present_BC.any(1, keepdim=True)
+    if bool(present_BC.all()):
+        yield _pattern(None, range(len(bands)), bands, members)
+        return
+    kinds, which_B = torch.unique(present_BC, dim=0, return_inverse=True)
+    for number, kind_C in enumerate(kinds.tolist()):
+        columns = [c for c, present in enumerate(kind_C) if present]
+        yield _pattern((which_B == number).nonzero()[:, 0], columns, bands, members)
+
+
+def _pattern(
+    rows: Tensor | None,
+    columns: Sequence[int],
+    bands: Sequence[Channel],
+    members: Sequence[Member],
+) -> Pattern:
+    there = tuple(bands[c] for c in columns)
+    plans = tuple(BandPlan.match(member.bands, there) for member in members)
+    return Pattern(rows, tuple(columns), there, plans)
+
+
+def describe_missing(plan: BandPlan) -> str:
+    """Which wanted bands are missing, in a phrase."""
+    names = [entry.wanted.describe() for entry in plan.missing]
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

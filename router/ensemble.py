@@ -1,0 +1,399 @@
+"""`Ensemble`: many frozen specialists and a router that act as one encoder.
+
+Tensor shapes: B batch, C given bands, H rows, W columns, M members, D width of the trunk.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from registry import Reference, Registry, SpecialistCard
+from router.applicability import find_patterns
+from router.compatibility import report_doubts
+from router.ensemble_spec import TRUNK_GATES, EnsembleSpec
+from router.execution import Images, look, nobody_can, prepare_images, run_member, run_trunk
+from router.explanation import Explanation, explain_routing
+from router.find import find_trunk_pin
+from router.fusion import TRUNK, Fusion, Source
+from router.gate import Gate, Routing
+from router.manifest import Manifest, Pin
+from router.member import Member, check_members, load_member
+from router.trunk import Trunk
+from sensors.bands import Channel
+from sensors.errors import InputError
+
+
+class Ensemble(nn.Module):
+    """Members, a gate that chooses among them for every image, and the fusion of what they say.
+
+    It keeps the contract of every feature network here: `forward_features` gives a list of
+    (B, C_i, H / r_i, W / r_i), finest first, `feature_info.channels()` and
+    `feature_info.reduction()` give C_i and r_i, `num_features` is the width of the coarsest level.
+    It takes any bands; images of any size are padded inside to a multiple of the coarsest
+    reduction, and H and W above are those of the padded image.
+
+    Members and trunk are frozen: what learns is `gate` and `fusion`.
+
+    Args:
+        spec: What kind of gate and fusion; their weights are those of an ensemble that has learned
+            nothing.
+        members: In any order.
+        trunk: What the gate looks through, and which registered one it is; None where the gate does
+            not look at the image.
+
+    Raises:
+        InputError: If there is no member, one is there twice, `top_k` is larger than their number,
+            or a trunk is needed and not given.
+    """
+
+    def __init__(
+        self,
+        spec: EnsembleSpec,
+        members: Iterable[Member],
+        trunk: tuple[Trunk, Pin] | None = None,
+    ) -> None:
+        super().__init__()
+        self.members = check_members(members)
+        check_spec(spec, len(self.members), has_trunk=trunk is not None)
+        self.spec = spec
+        self.networks = nn.ModuleDict({member.key: member.network for member in self.members})
+        self.trunk: Trunk | None = None
+        self.trunk_pin: Pin | None = None
+        if trunk is not None:
+            self.trunk, self.trunk_pin = trunk[0].freeze(), trunk[1]
+        self.gate = Gate(spec, self.members, self.trunk)
+        pyramids = {
+            key: (info.channels(), info.reduction()) for key, info in self._feature_infos().items()
+        }
+        self.fusion = Fusion(spec, pyramids)
+        levels = [
+            {"num_chs": width, "reduction": reduction, "module": f"fusion.{level}"}
+            for level, (width, reduction) in enumerate(
+                zip(spec.channels, spec.reductions, strict=True)
+            )
+        ]
+        self.feature_info = FeatureInfo(levels, tuple(range(len(levels))))
+        self.register_state_dict_post_hook(_keep_own)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forgive_frozen)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def compose(
+        cls,
+        members: Iterable[str | Reference | SpecialistCard],
+        trunk: str | Reference | None = None,
+        top_k: int = 2,
+        fusion: str = "concat",
+        *,
+        gate: str | None = None,
+        registry: Registry | None = None,
+        **settings: Any,  # noqa: ANN401
+    ) -> "Ensemble":
+        """An ensemble of registered specialists that has learned nothing yet, ready to run.
+
+        Args:
+            members: Names, references or cards, such as `Registry.search` gives.
+            trunk: Name of a registered trunk; None for gates that do not look at the image.
+            top_k: Members that run for an image.
+            fusion: One of `router.ensemble_spec.FUSIONS`.
+            gate: One of `router.ensemble_spec.GATES`; by default `routed` with a trunk, and
+                `sensor` without.
+            registry: Where they are; the default one if not given.
+            settings: Further fields of `EnsembleSpec`.
+
+        Raises:
+            InputError: If a member or the trunk cannot be had, there is no member, one is named
+                twice, `top_k` is larger than their number, or prototypes are of another trunk.
+        """
+        registry = registry or Registry.open()
+        found = None if trunk is None else find_trunk_pin(str(trunk), registry)
+        pin = None if found is None else found[1]
+        loaded = check_members(load_member(member, registry, pin) for member in members)
+        gate = gate or ("sensor" if found is None else "routed")
+        spec = make_spec(loaded, gate=gate, top_k=top_k, fusion=fusion, **settings)
+        report_doubts([registry.specialist(member.pin.reference) for member in loaded], found)
+        return cls(spec, loaded, found)
+
+    @classmethod
+    def load(cls, source: str | Path, registry: Registry | None = None) -> "Ensemble":
+        """Open a saved or registered ensemble, in evaluation mode.
+
+        Args:
+            source: Its folder, a manifest in it, or its name in the registry.
+            registry: Where its members and trunk are.
+
+        Raises:
+            InputError: If it is not there, or a part of it is missing, was changed, or is another
+                than its manifest pins.
+        """
+        from router.ensemble_files import load_ensemble
+
+        return load_ensemble(source, registry)
+
+    def save(
+        self, folder: str | Path, action: str = "compose", reasons: Sequence[str] = ()
+    ) -> Manifest:
+        """Write the ensemble as the next manifest of a folder, see `router.manifest`.
+
+        Args:
+            folder: Of this ensemble alone; made if it is not there.
+            action: What was done, one of `router.manifest.ACTIONS`.
+            reasons: Why, in sentences.
+
+        Raises:
+            InputError: If a weight is not finite, or the folder cannot be used.
+        """
+        from router.ensemble_files import save_ensemble
+
+        return save_ensemble(self, folder, action, reasons)
+
+    @property
+    def bands(self) -> None:
+        """None: it takes any."""
+
+    @property
+    def num_features(self) -> int:
+        """Width of the coarsest level."""
+        return self.spec.channels[-1]
+
+    def forward_features(
+        self,
+        x_BCHW: Tensor,
+        bands: Sequence[Channel] | None = None,
+        valid: Tensor | None = None,
+        gsd: float | None = None,
+        routing: Routing | None = None,
+    ) -> list[Tensor]:
+        """Fused pyramid, finest level first.
+
+        An image's bands are those of `bands` that have a valid pixel in it. Members that need
+        others cannot run for it; where none can, the trunk's features alone are given, with a
+        warning.
+
+        Args:
+            x_BCHW: Physical pixels.
+            bands: What each channel measures.
+            valid: True where a pixel was measured, shape of `x_BCHW`; others, and non-finite ones,
+                do not count.
+            gsd: Ground sample distance of the pixels in metres; by default the bands' own.
+            routing: What `route` decided for this batch, if it was asked before.
+
+        Raises:
+            InputError: If shapes do not fit together, or no member can run and there is no trunk.
+        """
+        images = self._prepare(x_BCHW, bands, valid)
+        return self._fuse(images, routing or self._route(images, gsd))
+
+    def forward(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> list[Tensor]:
+        """The same as `forward_features`."""
+        return self.forward_features(x_BCHW, bands, valid)
+
+    def route(
+        self,
+        x_BCHW: Tensor,
+        bands: Sequence[Channel] | None = None,
+        valid: Tensor | None = None,
+        gsd: float | None = None,
+    ) -> Routing:
+        """What the gate decides, members in the order of `members`; none of them runs.
+
+        Arguments and errors as for `forward_features`.
+        """
+        return self._route(self._prepare(x_BCHW, bands, valid), gsd)
+
+    def gate_weights(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Weight (B,) of every member, by reference; arguments and errors as there."""
+        weights_BM = self.route(x_BCHW, bands, valid).weights_BM
+        return {
+            member.reference: weights_BM[:, number] for number, member in enumerate(self.members)
+        }
+
+    @torch.no_grad()
+    def explain(
+        self,
+        x_BCHW: Tensor,
+        bands: Sequence[Channel] | None = None,
+        valid: Tensor | None = None,
+        gsd: float | None = None,
+    ) -> list[Explanation]:
+        """For each image: who was asked, with what weight, who could not be, and for which band.
+
+        Arguments and errors as for `forward_features`.
+        """
+        images = self._prepare(x_BCHW, bands, valid)
+        routing = self._route(images, gsd)
+        explanations: dict[int, Explanation] = {}
+        for pattern in find_patterns(images.usable_BCHW, images.bands, self.members):
+            rows = range(len(x_BCHW)) if pattern.rows is None else pattern.rows.tolist()
+            explanations |= {
+                row: explain_routing(self.members, pattern.plans, routing, row) for row in rows
+            }
+        return [explanations[row] for row in range(len(x_BCHW))]
+
+    def add(self, reference: str | Reference, registry: Registry | None = None) -> Member:
+        """One more registered specialist, without learning anything anew.
+
+        Its key follows from its card and prototype; its projection begins as every one's does.
+
+        Raises:
+            InputError: If it cannot be had, is a member already, or its prototypes are of another
+                trunk.
+        """
+        member = load_member(reference, registry or Registry.open(), self.trunk_pin)
+        members = check_members([*self.members, member])
+        device = self.fusion.bias[0].device
+        info = member.network.feature_info
+        self.fusion.add(member.key, info.channels(), info.reduction())
+        self.gate.add(member, self.trunk)
+        self.networks[member.key] = member.network
+        self.members = members
+        self.to(device)
+        return member
+
+    def remove(self, reference: str | Reference) -> None:
+        """Take a member out; nothing is learned anew, and the registry keeps it.
+
+        Args:
+            reference: `name@version`, or `name` where one member has it.
+
+        Raises:
+            InputError: If there is no such member, or too few would be left.
+        """
+        found = [
+            member
+            for member in self.members
+            if str(reference) in (member.reference, member.pin.name)
+        ]
+        if len(found) != 1:
+            names = ", ".join(member.reference for member in self.members)
+            raise InputError(f"{reference} is not one member of this ensemble; it has {names}")
+        left = tuple(member for member in self.members if member is not found[0])
+        check_spec(self.spec, len(left), has_trunk=self.trunk is not None)
+        self.members = left
+        self.gate.remove(found[0].key)
+        self.fusion.remove(found[0].key)
+        del self.networks[found[0].key]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode of gate and fusion; members and trunk stay as they are."""
+        super().train(mode)
+        if self.trunk is not None:
+            self.trunk.eval()
+        return self
+
+    def freeze(self) -> Self:
+        """No gradient, and evaluation mode."""
+        return self.requires_grad_(False).eval()
+
+    def _feature_infos(self) -> dict[str, Any]:
+        infos = {member.key: member.network.feature_info for member in self.members}
+        return infos if self.trunk is None else infos | {TRUNK: self.trunk.feature_info}
+
+    def _prepare(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None, valid: Tensor | None
+    ) -> Images:
+        return prepare_images(x_BCHW, bands, valid, self.spec.reductions[-1])
+
+    def _route(self, images: Images, gsd: float | None) -> Routing:
+        patterns = list(find_patterns(images.usable_BCHW, images.bands, self.members))
+        shape = (len(images.x_BCHW), len(self.members))
+        applicable_BM = torch.zeros(shape, dtype=torch.bool, device=images.x_BCHW.device)
+        fit_BM = images.x_BCHW.new_zeros(shape)
+        for pattern in patterns:
+            rows = slice(None) if pattern.rows is None else pattern.rows
+            applicable_BM[rows] = applicable_BM.new_tensor(pattern.applicable_M)
+            fit_BM[rows] = fit_BM.new_tensor(pattern.fit_M)
+        query = None
+        if self.spec.gate in TRUNK_GATES:
+            assert self.trunk is not None
+            query = look(self.trunk, self.spec, images, patterns, gsd)
+        routing: Routing = self.gate(query, applicable_BM, fit_BM)
+        return routing
+
+    def _fuse(self, images: Images, routing: Routing) -> list[Tensor]:
+        sources: dict[str, Source] = {}
+        for number, member in enumerate(self.members):
+            source = run_member(member, images, routing.weights_BM[:, number])
+            if source is not None:
+                sources[member.key] = source
+        alone = (routing.weights_BM <= 0).all(1).nonzero()[:, 0]
+        if len(alone):
+            text = nobody_can(self.members, images, alone)
+            if self.trunk is None:
+                raise InputError(
+                    f"{text}\nadd a member that can, or compose the ensemble with a trunk, whose "
+                    "own features are used then"
+                )
+            warnings.warn(f"{text}\nthe trunk's own features are used instead", stacklevel=3)
+        if self.trunk is not None and (self.spec.trunk_features or len(alone)):
+            everyone = torch.arange(len(images.x_BCHW), device=alone.device)
+            rows = everyone if self.spec.trunk_features else alone
+            sources[TRUNK] = run_trunk(self.trunk, self.spec, images, rows)
+        height, width = images.x_BCHW.shape[-2:]
+        fused: list[Tensor] = self.fusion(sources, len(images.x_BCHW), (height, width))
+        return fused
+
+
+def make_spec(members: Sequence[Member], **settings: Any) -> EnsembleSpec:  # noqa: ANN401
+    """A spec with the widths and reductions that suit its members, where they are not given.
+
+    Fused levels have the reductions of most members. `concat` gets room for every member that runs
+    at once, so that it can keep apart what each of them says; the others that of the widest.
+    """
+    infos = [member.network.feature_info for member in members]
+    if "reductions" not in settings:
+        known = [tuple(info.reduction()) for info in infos]
+        settings["reductions"] = max(sorted(set(known), reverse=True), key=known.count)
+    if "channels" not in settings:
+        widest = [max(widths) for widths in zip(*(info.channels() for info in infos), strict=False)]
+        takes_all = settings["gate"] in ("soft", "uniform")
+        at_once = len(members) if takes_all else min(settings["top_k"], len(members))
+        room = at_once if settings["fusion"] == "concat" else 1
+        settings["channels"] = tuple(room * width for width in widest)
+    return EnsembleSpec(**settings)
+
+
+def check_spec(spec: EnsembleSpec, members: int, *, has_trunk: bool) -> None:
+    """Refuse a spec that a number of members cannot serve.
+
+    Raises:
+        InputError: If `top_k` is larger, or a trunk is needed and not there.
+    """
+    if spec.gate not in ("soft", "uniform") and spec.top_k > members:
+        raise InputError(
+            f"top_k {spec.top_k} is larger than the number of members, {members}; "
+            "lower it, or name more members"
+        )
+    if spec.needs_trunk and not has_trunk:
+        why = "trunk_features" if spec.trunk_features else f"gate {spec.gate}"
+        raise InputError(
+            f"{why} needs a trunk, and none is named; name a registered trunk, or choose the gate "
+            "static, sensor or uniform without trunk_features"
+        )
+
+
+def _keep_own(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Leave members and trunk out of a state dict: they are frozen, and pinned by their hash."""
+    for name in _frozen_names(module):
+        state.pop(prefix + name, None)
+
+
+def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:  # noqa: ANN401 - torch names no type
+    """Members and trunk are not missing from a state dict."""
+    frozen = tuple(f".{name}" for name in _frozen_names(module))
+    left = [name for name in incompatible.missing_keys if not f".{name}".endswith(frozen)]
+    incompatible.missing_keys[:] = left
+
+
+def _frozen_names(ensemble: nn.Module) -> list[str]:
+    """Names of the weights of members and trunk in an ensemble."""
+    weights = (*ensemble.named_parameters(), *ensemble.named_buffers())
+    return [name for name, _ in weights if name.startswith(("networks.", "trunk."))]

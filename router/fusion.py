@@ -1,0 +1,245 @@
+"""Several pyramids, of different widths and reductions, become one.
+
+`concat`: the levels of all members that ran, each normalised, times its weight, behind one another,
+through a 1 x 1 convolution; computed as a sum of one projection a member, so that a member that did
+not run costs nothing. Weights are multiplied by the number of members that ran: 1 each where they
+are equal. `sum`: the gate-weighted sum of the levels themselves, narrow ones filled up with zeros,
+through one convolution for all. `attention`: at every pixel, the members' projections are weighted
+by how they answer to their own gate-weighted mean (cross-attention over members).
+
+Projections begin as random rotations drawn from the member's name: an ensemble that has learned
+nothing keeps what its members say, and does not depend on their order.
+
+Tensor shapes: B batch, b images that a member ran for, C width of a member's level, D width of the
+fused level, M members, H rows, W columns.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from timm.layers.norm import LayerNorm2d
+from torch import Tensor, nn
+
+from router.ensemble_spec import EnsembleSpec
+from sensors.errors import InputError
+
+TRUNK = "trunk"
+"""Key of the trunk's own pyramid, which no member has: theirs hold an @."""
+
+
+class Source(NamedTuple):
+    """What a network gave for some images.
+
+    Args:
+        levels: (b, C_i, H_i, W_i), finest first.
+        rows: Numbers of the images in the batch, (b,); None: all, in order.
+        weights_b: How much it counts for each of them.
+        reductions: Of its levels.
+    """
+
+    levels: Sequence[Tensor]
+    rows: Tensor | None
+    weights_b: Tensor
+    reductions: Sequence[int]
+
+
+class Fusion(nn.Module):
+    """One fused pyramid from the pyramids of those that ran.
+
+    Args:
+        spec: Of the ensemble: kind, widths and reductions.
+        widths: Key of every member, and `TRUNK` where there is one, to the widths and reductions of
+            its levels.
+    """
+
+    shared: Any  # a ModuleList of convolutions, where the kind is `sum`
+    queries: Any  # the same for `attention`
+
+    def __init__(
+        self, spec: EnsembleSpec, widths: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.projections = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        self.bias = nn.ParameterList([torch.zeros(width) for width in spec.channels])
+        if spec.fusion == "attention":
+            self.queries = nn.ModuleList(_one_by_one(width, width) for width in spec.channels)
+        if spec.fusion == "sum":
+            taken = [self._widths(*pyramid) for pyramid in widths.values()]
+            self.shared = nn.ModuleList(
+                _rotation(max(of_level), width, f"shared/{level}")
+                for level, (*of_level, width) in enumerate(zip(*taken, spec.channels, strict=True))
+            )
+        for key, (channels, reductions) in widths.items():
+            self.add(key, channels, reductions)
+
+    def add(self, key: str, channels: Sequence[int], reductions: Sequence[int]) -> None:
+        """Take one more network's pyramid, from now on.
+
+        Raises:
+            InputError: If it is wider than what the one convolution of `sum` takes.
+        """
+        taken = self._widths(channels, reductions)
+        if self.spec.fusion == "sum":
+            shared = [convolution.in_channels for convolution in self.shared]
+            if any(width > most for width, most in zip(taken, shared, strict=True)):
+                raise InputError(
+                    f"{key.replace(':', '.')} has levels of {taken} channels, and this ensemble's "
+                    f"sum takes {shared} at most; compose it anew, or by fusion=concat"
+                )
+        else:
+            self.projections[key] = nn.ModuleList(
+                _rotation(width, fused, f"{key}/{level}")
+                for level, (width, fused) in enumerate(zip(taken, self.spec.channels, strict=True))
+            )
+        self.norms[key] = nn.ModuleList(LayerNorm2d(width) for width in taken)
+
+    def _widths(self, channels: Sequence[int], reductions: Sequence[int]) -> list[int]:
+        """Widths of the levels of a pyramid that serve the fused levels."""
+        return [channels[_nearest(reductions, wanted)] for wanted in self.spec.reductions]
+
+    def remove(self, key: str) -> None:
+        """Forget a network."""
+        for part in (self.norms, self.projections):
+            if key in part:
+                del part[key]
+
+    def forward(
+        self, sources: Mapping[str, Source], batch_size: int, size: tuple[int, int]
+    ) -> list[Tensor]:
+        """Fused levels (B, D, H / r, W / r), finest first.
+
+        Args:
+            sources: Key to what it gave; those that did not run are not there.
+            batch_size: B.
+            size: H and W.
+        """
+        fused = []
+        for level, reduction in enumerate(self.spec.reductions):
+            grid = (size[0] // reduction, size[1] // reduction)
+            parts = {key: self._bring(key, source, level, grid) for key, source in sources.items()}
+            total = self._combine(parts, sources, level, (batch_size, *grid))
+            fused.append(total + self.bias[level][:, None, None])
+        return fused
+
+    def _bring(self, key: str, source: Source, level: int, grid: tuple[int, int]) -> Tensor:
+        """A network's level, normalised, on the fused grid."""
+        place = _nearest(source.reductions, self.spec.reductions[level])
+        norms = self.norms[key]
+        assert isinstance(norms, nn.ModuleList)
+        part_bCHW: Tensor = norms[level](source.levels[place])
+        if part_bCHW.shape[-2:] == grid:
+            return part_bCHW
+        if part_bCHW.shape[-2] > grid[0]:
+            return F.adaptive_avg_pool2d(part_bCHW, grid)
+        return F.interpolate(part_bCHW, grid, mode="bilinear")
+
+    def _combine(
+        self,
+        parts: Mapping[str, Tensor],
+        sources: Mapping[str, Source],
+        level: int,
+        shape: tuple[int, int, int],
+    ) -> Tensor:
+        batch_size, height, width = shape
+        if self.spec.fusion == "sum":
+            shared = self.shared[level]
+            total: Tensor = self.bias[level].new_zeros(
+                batch_size, shared.in_channels, height, width
+            )
+            for key, part in parts.items():
+                padded = F.pad(part, (0, 0, 0, 0, 0, shared.in_channels - part.shape[1]))
+                total = _add(total, padded, sources[key], sources[key].weights_b)
+            mixed: Tensor = shared(total)
+            return mixed
+        projected = {key: self._project(key, part, level) for key, part in parts.items()}
+        channels = self.spec.channels[level]
+        total = self.bias[level].new_zeros(batch_size, channels, height, width)
+        if self.spec.fusion == "attention":
+            return self._attend(projected, sources, level, total)
+        counts_B = _count(sources, batch_size, total)
+        for key, part in projected.items():
+            source = sources[key]
+            count_b = counts_B if source.rows is None else counts_B[source.rows]
+            total = _add(total, part, source, source.weights_b * count_b)
+        return total
+
+    def _project(self, key: str, part: Tensor, level: int) -> Tensor:
+        projections = self.projections[key]
+        assert isinstance(projections, nn.ModuleList)
+        projected: Tensor = projections[level](part)
+        return projected
+
+    def _attend(
+        self,
+        projected: Mapping[str, Tensor],
+        sources: Mapping[str, Source],
+        level: int,
+        zeros_BDHW: Tensor,
+    ) -> Tensor:
+        mean_BDHW = zeros_BDHW
+        for key, part in projected.items():
+            mean_BDHW = _add(mean_BDHW, part, sources[key], sources[key].weights_b)
+        query_BDHW = self.queries[level](mean_BDHW)
+        answers = []
+        for key, part in projected.items():
+            rows, weights_b = sources[key].rows, sources[key].weights_b
+            asked = query_BDHW if rows is None else query_BDHW[rows]
+            answer_bHW = (asked * part).sum(1) / math.sqrt(part.shape[1])
+            answer_bHW = answer_bHW + weights_b.clamp_min(1e-6).log()[:, None, None]
+            absent_BHW = zeros_BDHW.new_full((len(zeros_BDHW), *part.shape[-2:]), float("-inf"))
+            answers.append(
+                answer_bHW if rows is None else absent_BHW.index_copy(0, rows, answer_bHW)
+            )
+        shares_MBHW = torch.stack(answers).softmax(0)
+        total_BDHW = zeros_BDHW
+        for (key, part), share_BHW in zip(projected.items(), shares_MBHW, strict=True):
+            rows = sources[key].rows
+            share_bHW = share_BHW if rows is None else share_BHW[rows]
+            total_BDHW = _add(total_BDHW, part * share_bHW[:, None], sources[key], None)
+        return total_BDHW
+
+
+def _add(total_BDHW: Tensor, part_bDHW: Tensor, source: Source, weights_b: Tensor | None) -> Tensor:
+    """A part, weighted, added to the images that it belongs to."""
+    if weights_b is not None:
+        part_bDHW = part_bDHW * weights_b[:, None, None, None]
+    if source.rows is None:
+        return total_BDHW + part_bDHW
+    return total_BDHW.index_add(0, source.rows, part_bDHW)
+
+
+def _count(sources: Mapping[str, Source], batch_size: int, like: Tensor) -> Tensor:
+    """How many networks ran for each image, (B,)."""
+    counts_B = like.new_zeros(batch_size)
+    for source in sources.values():
+        if source.rows is None:
+            counts_B = counts_B + 1
+        else:
+            counts_B = counts_B.index_add(0, source.rows, counts_B.new_ones(len(source.rows)))
+    return counts_B
+
+
+def _nearest(reductions: Sequence[int], wanted: int) -> int:
+    """The level whose reduction is nearest, the finer one of two."""
+    return min(range(len(reductions)), key=lambda i: abs(math.log2(reductions[i] / wanted)))
+
+
+def _one_by_one(width_in: int, width_out: int) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width_out, kernel_size=1, bias=False)
+
+
+def _rotation(width_in: int, width_out: int, name: str) -> nn.Conv2d:
+    """A 1 x 1 convolution that begins as a random rotation, always the same one for a name."""
+    convolution = _one_by_one(width_in, width_out)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")
+    matrix = torch.empty(width_out, width_in)
+    nn.init.orthogonal_(matrix, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        convolution.weight.copy_(matrix[:, :, None, None])
+    return convolution
