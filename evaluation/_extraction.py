@@ -74,11 +74,18 @@ class Extraction:
         x_BCHW = batch["image"].to(self.device, non_blocking=True)
         inputs = (x_BCHW, self.view.bands, batch["valid"].to(self.device, non_blocking=True))
         has_vector = hasattr(self.module, "embed")
-        levels = [] if has_vector and not self.dense else self.module.forward_features(*inputs)
+        levels, gate = [], {}
+        if hasattr(self.module, "features_and_gate"):
+            levels, gate = self.module.features_and_gate(*inputs)
+        else:
+            if self.dense or not has_vector:
+                levels = self.module.forward_features(*inputs)
+            if hasattr(self.module, "gate_weights"):
+                gate = self.module.gate_weights(*inputs)
         return _Answer(
             pooled={"embed": self.module.embed(*inputs)} if has_vector else _summarize(levels),
             levels=levels if self.dense else [],
-            gate=self.module.gate_weights(*inputs) if hasattr(self.module, "gate_weights") else {},
+            gate=gate,
         )
 
     def _begin(

@@ -3,25 +3,31 @@
 Tensor shapes: B batch, C channels, H rows, W columns, D features, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evaluation._chip_views import ChipView, Transform
 from evaluation.bands import serve
 from evaluation.context import DataContext
 from evaluation.encoders import EncoderConfig, LoadedEncoder, load_encoder
+from rasters import ChipDataset
 from registry import Registry
 from sensors import Channel
+from specialists.loading import collate
 
 _CLASSES = 10
 _LEARNING_RATE = 1e-4
 
 Step = Callable[[], object]
+Images = tuple[Tensor, Tensor]
+"""Physical pixels (B, C, H, W), and where they were measured."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,20 @@ class Workload:
         device: str,
         seed: int,
         registry: Registry | None,
+        images: Images | None = None,
     ) -> "Workload":
-        """Load the encoder and draw a batch: white noise with the mean and deviation of the data.
+        """Load the encoder, and draw a batch unless there is one.
+
+        What is drawn is white noise with the mean and deviation of the data.
+
+        Args:
+            config: The encoder.
+            context: The data set.
+            batch_size: Images that are drawn.
+            device: Of torch.
+            seed: Of random weights and pixels.
+            registry: Where the encoder is looked up by name.
+            images: Of the bands of `context`, where the cost depends on what they show.
 
         Raises:
             InputError: If there is no such encoder, or none of its bands is in the data.
@@ -62,16 +80,18 @@ class Workload:
         noise_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         x_BCHW, bands = noise_BCHW * std_C11 + mean_C11, context.bands
         valid_BCHW = torch.ones(shape, dtype=torch.bool)
+        if images is not None:
+            x_BCHW, valid_BCHW = images
         if encoder.bands is not None:
             x_BCHW, bands, valid_BCHW = serve(x_BCHW, bands, valid_BCHW, encoder.bands)
         encoder.module.to(device)
         return cls(encoder, x_BCHW.to(device), bands, valid_BCHW.to(device))
 
-    def inference(self, batch_size: int | None = None) -> Step:
-        """Features of the batch, or of its first images: the image vector where there is one."""
+    def inference(self, rows: slice = slice(None)) -> Step:
+        """Features of the batch, or of some of its images: the image vector where there is one."""
         module: Any = self.encoder.module
         forward = getattr(module, "embed", None) or module.forward_features
-        x_BCHW, valid_BCHW = self.x_BCHW[:batch_size], self.valid_BCHW[:batch_size]
+        x_BCHW, valid_BCHW = self.x_BCHW[rows], self.valid_BCHW[rows]
 
         @torch.no_grad()
         def step() -> None:
@@ -79,8 +99,15 @@ class Workload:
 
         return step
 
+    def one_by_one(self, most: int) -> Iterator[Step]:
+        """Features of one image, for each of the first images of the batch."""
+        for row in range(min(most, len(self.x_BCHW))):
+            yield self.inference(slice(row, row + 1))
+
     def training(self) -> Step:
         """Forward, backward and AdamW step of a copy that is not frozen, under a linear head.
+
+        The members and the trunk of an ensemble stay frozen: gate and fusion are trained.
 
         Raises:
             ValueError: If there is nothing in it that could be trained.
@@ -103,3 +130,17 @@ class Workload:
             optimizer.step()
 
         return step
+
+
+def choose_images(chips: ChipDataset, count: int, image_size: int | None = None) -> Images:
+    """Chips from all over a data set, some twice where there are too few.
+
+    Args:
+        chips: The data set.
+        count: How many.
+        image_size: Edge in pixels that they are resized to; by default as they are.
+    """
+    view = ChipView(chips, None, Transform(image_size=image_size))
+    rows = np.linspace(0, len(view) - 1, count).round().astype(int)
+    batch = collate([view[row] for row in rows.tolist()])
+    return batch["image"], batch["valid"]

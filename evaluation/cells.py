@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from evaluation.bands import sensor_channels
@@ -42,7 +43,7 @@ class Extraction:
         cache: Folder of features.
         image_size: Resize images to this edge, or None.
         batch_size: Images at once.
-        device: Torch's name of it.
+        device: Torch's name of it; `auto` becomes `cuda` where there is one.
         workers: Processes that read chips.
     """
 
@@ -51,6 +52,11 @@ class Extraction:
     batch_size: int = 64
     device: str = "cpu"
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            object.__setattr__(self, "device", device)
 
 
 @dataclass(frozen=True)

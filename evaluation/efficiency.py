@@ -6,16 +6,19 @@ work on the machine shows in times, and where a meter of the whole machine is re
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
+from evaluation._ensemble_encoders import EnsembleEncoder
 from evaluation._memory import measure_memory
-from evaluation._workload import Step, Workload
+from evaluation._workload import Images, Step, Workload
 from evaluation.context import DataContext
 from evaluation.encoders import EncoderConfig
 from registry import Registry
@@ -27,6 +30,7 @@ from specialists.run import describe_machine
 _WARMUP = 2  # runs; the first allocates memory, and on CUDA chooses kernels
 _REPEATS = 20
 _PATIENCE = 5.0  # seconds after which no further run is timed, beyond the third
+_ROUTED_IMAGES = 16  # asked one by one, where each of them may be answered by other members
 _NOT_ASKED = "not asked for"
 
 
@@ -39,15 +43,18 @@ class Efficiency:
         batch_size, threads, device: How it was run, where nothing else is said.
         machine: What it ran on.
         parameters: Weights that training could change.
-        macs: Multiply-adds of one image, see `specialists.cost.count_call_macs`.
+        parameters_touched: Those of them that an image passes; fewer in an ensemble, where some
+            members do not run: the mean over the test images.
+        macs: Multiply-adds of one image, see `specialists.cost.count_call_macs`; of an ensemble,
+            the mean over images.
         images_per_second: In batches of `batch_size`.
-        latency_ms: Of one image alone.
+        latency_ms: Of one image alone; of an ensemble, each run takes another image.
         peak_memory_mb: That loading the encoder and running one batch takes at most, in 10^6 bytes:
             resident on a CPU, allocated on CUDA.
         baseline_memory_mb: Resident before, for Python, torch and the other libraries.
         energy_wh_per_1000_images: Electricity of inference in batches.
-        training_images_per_second: Forward, backward and AdamW step, all weights trained, on pixels
-            that are in memory.
+        training_images_per_second: Forward, backward and AdamW step, all weights trained (of an
+            ensemble, gate and fusion), on pixels that are in memory.
         training_energy_wh_per_1000_images: The same for electricity.
         energy_method: How electricity was measured or estimated.
         notes: For each field that is None, why.
@@ -62,6 +69,7 @@ class Efficiency:
     macs: int
     images_per_second: float
     latency_ms: float
+    parameters_touched: int | None = None
     peak_memory_mb: float | None = None
     baseline_memory_mb: float | None = None
     energy_wh_per_1000_images: float | None = None
@@ -82,8 +90,12 @@ def measure_efficiency(
     memory: bool = True,
     seed: int = 0,
     registry: Registry | None = None,
+    images: Images | None = None,
+    gate: Mapping[str, ArrayLike] | None = None,
 ) -> Efficiency:
-    """Measure an encoder on noise of the bands, the size and the range of a data set's chips.
+    """Measure an encoder on images of the bands, the size and the range of a data set's chips.
+
+    What they show is noise; an ensemble, whose gate looks at it, should be given real `images`.
 
     Args:
         config: The encoder.
@@ -95,7 +107,10 @@ def measure_efficiency(
         memory: Measure memory, in a new process, which takes some seconds to start; a script that
             asks for this needs the usual guard `if __name__ == "__main__":`.
         seed: Of random weights and pixels.
-        registry: Where specialists are looked up.
+        registry: Where encoders are looked up by name.
+        images: As many as `batch_size`, in place of noise.
+        gate: For an ensemble, the weight of each member for every test image; by default what its
+            gate decides for the batch.
 
     Raises:
         InputError: If there is no such encoder, none of its bands is in the data, or a number is
@@ -115,15 +130,20 @@ def measure_efficiency(
         device=device,
         seed=seed,
         registry=registry,
+        images=images,
     )
     with _threads(threads):
         machine, workload = describe_machine(), build()
-        batch, one = workload.inference(), workload.inference(1)
+        module = workload.encoder.module
+        routed = isinstance(module, EnsembleEncoder)
+        batch = workload.inference()
+        ones = list(workload.one_by_one(_ROUTED_IMAGES if routed else 1))
         found: dict[str, Any] = {
-            "parameters": count_parameters(workload.encoder.module),
-            "macs": count_call_macs(one),
+            "parameters": count_parameters(module),
+            "parameters_touched": _touched(workload, gate),
+            "macs": round(statistics.mean(map(count_call_macs, ones))),
             "images_per_second": batch_size / _median_seconds(batch, device),
-            "latency_ms": 1000 * _median_seconds(one, device),
+            "latency_ms": 1000 * _median_seconds(_in_turn(ones), device),
         }
         notes: dict[str, str] = {}
         with _noting(notes, "energy_wh_per_1000_images", "energy_method"):
@@ -150,6 +170,22 @@ def measure_efficiency(
         notes={name: reason for name, reason in notes.items() if name not in found},
         **found,
     )
+
+
+@torch.no_grad()
+def _touched(workload: Workload, gate: Mapping[str, ArrayLike] | None) -> int:
+    module = workload.encoder.module
+    if not isinstance(module, EnsembleEncoder):
+        return count_parameters(module)
+    if gate is None:
+        given = (workload.x_BCHW, workload.bands, workload.valid_BCHW)
+        gate = {name: weight_B.cpu() for name, weight_B in module.gate_weights(*given).items()}
+    return module.parameters_touched(gate)
+
+
+def _in_turn(steps: list[Step]) -> Step:
+    turns = cycle(steps)
+    return lambda: next(turns)()
 
 
 @contextmanager

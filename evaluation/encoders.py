@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluation._adapters import PyramidEncoder
+from evaluation._ensemble_encoders import EnsembleEncoder
 from evaluation._floor_encoders import Constant, ImageStatistics, RandomConvolution
 from evaluation._timm_networks import build_timm
 from evaluation._torchgeo_networks import build_torchgeo
@@ -26,9 +27,12 @@ from evaluation.sources import (
     is_random,
     kind_of,
     parse_encoder,
+    resolve_source,
 )
 from registry import Registry
 from router import TRUNKS, build_trunk, find_trunk, find_trunk_spec
+from router.ensemble import Ensemble
+from router.ensemble_files import load_ensemble
 from sensors import Channel, InputError, channel_to_dict
 from specialists import Specialist, load_specialist
 from specialists.backbone import build_backbone
@@ -44,6 +48,7 @@ __all__ = [
     "load_encoder",
     "parse_encoder",
     "wrap_encoder",
+    "wrap_ensemble",
 ]
 
 
@@ -57,7 +62,9 @@ class Encoder(Protocol):
       levels;
     - `input_size(height, width) -> (height, width)`: what it resizes an image to, if it does;
     - `gate_weights(x_BCHW, bands, valid) -> {member: (B,)}`: for ensembles, the weight of every
-      member for each image.
+      member for each image;
+    - `features_and_gate(x_BCHW, bands, valid)`: what `forward_features` and `gate_weights` give,
+      where it is cheaper to have them together.
     """
 
     @property
@@ -80,8 +87,8 @@ class LoadedEncoder:
 
     Args:
         name: What tables call it.
-        kind: `specialist`, `trunk`, `timm`, `torchgeo`, `random`, `random-convolution`,
-            `image-statistics`, `majority`, or `own` (`wrap_encoder`).
+        kind: `specialist`, `trunk`, `ensemble`, `timm`, `torchgeo`, `random`,
+            `random-convolution`, `image-statistics`, `majority`, or `own` (`wrap_encoder`).
         digest: SHA-256 of its weights and everything else that decides its features.
         module: The network, an `Encoder`, frozen and in evaluation mode.
         bands: The channels it needs; None: it takes any.
@@ -112,11 +119,14 @@ def load_encoder(
         context: The training split; decides the bands and their scaling where the encoder does not
             bring them along.
         seed: Of random weights.
-        registry: Where specialists are looked up by name; the default one if not given.
+        registry: Where specialists, trunks and ensembles are looked up by name, and an ensemble's
+            members are; the default one if not given.
 
     Raises:
         InputError: If there is no such encoder, or its weights cannot be read or do not fit.
     """
+    registry = registry or Registry.open()
+    config = resolve_source(config, registry)
     kind, name = kind_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -177,7 +187,21 @@ def wrap_encoder(name: str, module: nn.Module, *, description: str = "") -> Load
     )
 
 
-def _build(config: EncoderConfig, context: DataContext, registry: Registry | None) -> nn.Module:
+def wrap_ensemble(name: str, ensemble: Ensemble) -> LoadedEncoder:
+    """An ensemble that is in memory as an encoder; it is frozen and set to evaluation mode."""
+    module = EnsembleEncoder(ensemble.freeze())
+    return LoadedEncoder(
+        name=name,
+        kind="ensemble",
+        digest=_digest_of({"kind": "ensemble", **module.identity}, module),
+        module=module,
+        bands=None,
+        is_floor=False,
+        description=module.describe(),
+    )
+
+
+def _build(config: EncoderConfig, context: DataContext, registry: Registry) -> nn.Module:
     kind, name = kind_of(config)
     match kind:
         case "timm":
@@ -185,9 +209,12 @@ def _build(config: EncoderConfig, context: DataContext, registry: Registry | Non
         case "torchgeo":
             return build_torchgeo(name, config.weights, context, config.bands)
         case "trunk":
-            return TrunkEncoder(find_trunk(name), context, config.bands, config.image_size)
+            trunk = find_trunk(name, registry)
+            return TrunkEncoder(trunk, context, config.bands, config.image_size)
+        case "ensemble":
+            return EnsembleEncoder(load_ensemble(name, registry))
         case "random":
-            return _build_random(name, config, context)
+            return _build_random(name, config, context, registry)
         case "random-convolution":
             return RandomConvolution(context)
         case "image-statistics":
@@ -198,21 +225,23 @@ def _build(config: EncoderConfig, context: DataContext, registry: Registry | Non
             return _load_specialist(name, registry)
 
 
-def _build_random(name: str, config: EncoderConfig, context: DataContext) -> nn.Module:
+def _build_random(
+    name: str, config: EncoderConfig, context: DataContext, registry: Registry
+) -> nn.Module:
     if name in ARCHITECTURES:
         network = build_backbone(name, len(context.bands), stem_stride=config.stem_stride)
         return PyramidEncoder(network, context)
-    if name not in TRUNKS and not (name and Path(name).exists()):
+    try:
+        spec = TRUNKS[name] if name in TRUNKS else find_trunk_spec(name, registry)
+    except InputError as error:
         raise InputError(
             f"random:{name} is not one of random:{', random:'.join((*ARCHITECTURES, *TRUNKS))}, "
             "and no trunk's file"
-        )
-    return TrunkEncoder(
-        build_trunk(find_trunk_spec(name)), context, config.bands, config.image_size
-    )
+        ) from error
+    return TrunkEncoder(build_trunk(spec), context, config.bands, config.image_size)
 
 
-def _load_specialist(source: str, registry: Registry | None) -> Specialist:
+def _load_specialist(source: str, registry: Registry) -> Specialist:
     path = Path(source)
     if path.suffix == ".safetensors":
         specialist = load_specialist(path).freeze()
@@ -221,7 +250,7 @@ def _load_specialist(source: str, registry: Registry | None) -> Specialist:
     elif len(path.parts) > 1:
         raise InputError(f"encoder {source}: no finished run folder, and no .safetensors file")
     else:
-        specialist = (registry or Registry.open()).get(source)
+        specialist = registry.get(source)
     # Features come from the backbone; the head is neither part of its cost nor of its identity.
     specialist.head = nn.Identity()
     return specialist
@@ -239,6 +268,8 @@ def _digest(config: EncoderConfig, module: nn.Module, context: DataContext) -> s
             "bands": config.bands,
             "image_size": config.image_size,
         }
+    elif isinstance(module, EnsembleEncoder):
+        settings |= module.identity
     elif kind != "majority":
         settings |= {
             "name": name,
@@ -271,6 +302,8 @@ def _describe(kind: str, name: str, config: EncoderConfig, module: nn.Module) ->
             f"trunk {shape.width} wide and {shape.depth} deep on patches of {shape.patch_size} "
             f"pixels{given}" + (" with random weights" if kind == "random" else "")
         )
+    if isinstance(module, EnsembleEncoder):
+        return module.describe()
     if kind in ("timm", "torchgeo"):
         weights = Path(config.weights).name if config.weights else "random weights"
         return f"{name} of {kind}, {weights}"

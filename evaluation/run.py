@@ -9,15 +9,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evaluation.cells import (
-    Extraction,
-    Probe,
-    Subject,
-    depends_on_seed,
-    evaluate_cell,
-    is_plain,
-    serves,
-)
+from evaluation._workload import choose_images
+from evaluation.cells import Extraction, Subject, serves
 from evaluation.config import (
     EvaluateConfig,
     ProtocolConfig,
@@ -27,17 +20,20 @@ from evaluation.config import (
 from evaluation.dataset import EvaluationData, load_data
 from evaluation.efficiency import measure_efficiency
 from evaluation.encoders import EncoderConfig, is_random, load_encoder
-from evaluation.examples import write_examples
-from evaluation.features import Features
+from evaluation.filling import (
+    Parts,
+    describe_protocol,
+    describe_subject,
+    fill_cell,
+    find_cell,
+)
 from evaluation.folder import ResultsFolder
 from evaluation.lineup import line_up
-from evaluation.record import CellRecord
 from evaluation.repeat import repeat_command
 from evaluation.results import write_results
 from rasters.progress import show_progress
 from registry import Registry
-from sensors import InputError, MissingBandsError
-from specialists.cost import count_parameters
+from sensors import InputError
 from specialists.named_data import load_data_config
 from specialists.run import describe_machine
 
@@ -81,15 +77,7 @@ def evaluate(
         for name, data in data_sets.items()
     }
     for name, protocol in protocols.items():
-        content = {
-            "name": name,
-            "title": protocol.title,
-            "probe": protocol.probe.kind,
-            "description": protocol.description,
-            "label_fraction": protocol.label_fraction,
-            "base": base_of(name, protocols),
-        }
-        folder.write("protocols", name, content=content)
+        describe_protocol(folder, name, protocol, base_of(name, protocols))
     run = _Run(config, folder, protocols, others, registry)
     empty = 0
     units = [(name, encoder) for name, found in encoders.items() for encoder in found]
@@ -125,14 +113,14 @@ class _Run:
         started = time.perf_counter()
         loaded = load_encoder(encoder, data.context, seed=seed, registry=self.registry)
         subject = Subject(loaded, data, self.others, self._extraction)
-        self._describe(subject)
-        parts = _Parts(subject)
+        describe_subject(self.folder, subject)
+        parts = Parts(subject)
         found = []
         for name, protocol in self.protocols.items():
             if serves(protocol, data):
                 found.append(self._evaluate_cell(parts, encoder, name, protocol, seed))
         if seed == self.config.seeds[0] and loaded.kind != "majority":
-            self._measure(subject, encoder)
+            self._measure(parts, encoder)
         if found:
             console.print(
                 f"{data.name} · {loaded.name} · seed {seed}: "
@@ -145,63 +133,34 @@ class _Run:
 
     def _evaluate_cell(
         self,
-        parts: "_Parts",
+        parts: Parts,
         encoder: EncoderConfig,
         name: str,
         protocol: ProtocolConfig,
         seed: int,
     ) -> dict[str, Any]:
-        subject, config = parts.subject, self.config
-        matters = is_random(encoder) or depends_on_seed(protocol)
-        first = config.seeds[0]
-        cell = CellRecord(
+        subject, first = parts.subject, self.config.seeds[0]
+        cell = find_cell(
             self.folder,
-            subject.data.name,
+            subject,
             name,
-            subject.encoder.name,
-            seed,
-            subject.key(protocol, seed if matters else first),
-            subject.data.digest,
-            subject.encoder.digest,
+            protocol,
+            seed=seed,
+            first_seed=first,
+            is_random=is_random(encoder),
         )
-        record = cell.read()
-        if record is None and seed != first and not matters:
-            record = cell.copy(replace(cell, seed=first))
-        if record is not None:
-            return record
-        started = time.perf_counter()
-        command = repeat_command(config, encoder, subject.data.name, name, seed)
-        try:
-            outcome = evaluate_cell(
-                subject,
-                protocol,
-                parts.read(),
-                seed=seed,
-                fitted=parts.fitted,
-                examples=config.examples if seed == first and is_plain(protocol) else 0,
-            )
-        except InputError as error:
-            return cell.write_empty(_reason(error), command=command)
-        if outcome.maps:
-            write_examples(self.folder, subject, name, outcome.maps)
-        return cell.write(outcome, seconds=time.perf_counter() - started, command=command)
+        return fill_cell(
+            cell,
+            parts,
+            protocol,
+            first_seed=first,
+            examples=self.config.examples,
+            command=repeat_command(self.config, encoder, subject.data.name, name, seed),
+        )
 
-    def _describe(self, subject: Subject) -> None:
-        data, encoder = subject.data, subject.encoder
-        self.folder.write("data", data.name, content={"name": data.name, **data.describe()})
-        content = {
-            "name": encoder.name,
-            "kind": encoder.kind,
-            "description": encoder.description,
-            "digest": encoder.digest,
-            "is_floor": encoder.is_floor,
-            "parameters": count_parameters(encoder.module),
-        }
-        self.folder.write("encoders", encoder.name, content=content)
-
-    def _measure(self, subject: Subject, encoder: EncoderConfig) -> None:
+    def _measure(self, parts: Parts, encoder: EncoderConfig) -> None:
         """The cost of an encoder on images of this data set, once."""
-        data = subject.data
+        subject, data = parts.subject, parts.subject.data
         if self.config.efficiency not in ("all", data.name):
             return
         names = (subject.encoder.name, data.name)
@@ -214,17 +173,26 @@ class _Run:
             "threads": torch.get_num_threads(),
             "machine": describe_machine(),
         }
+        is_ensemble = subject.encoder.kind == "ensemble"
+        if is_ensemble:
+            decisive["data_digest"] = data.digest
         record = self.folder.read("efficiency", *names)
-        if record is not None and all(record[name] == decisive[name] for name in decisive):
+        if record is not None and all(record.get(name) == decisive[name] for name in decisive):
             return
+        batch_size, images, gate = self.config.batch_size, None, None
         try:
+            if is_ensemble:
+                gate = parts.read()["test"].gate
+                images = choose_images(data.chips["test"], batch_size, self.config.image_size)
             measured = measure_efficiency(
                 encoder,
                 replace(data.context, chip_size=size),
-                batch_size=self.config.batch_size,
+                batch_size=batch_size,
                 device=self._extraction.device,
                 energy_seconds=self.config.energy_seconds,
                 registry=self.registry,
+                images=images,
+                gate=gate,
             )
         except InputError:
             return  # bands are missing: its cells are empty and say so
@@ -234,39 +202,13 @@ class _Run:
     @property
     def _extraction(self) -> Extraction:
         config = self.config
-        device = config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         return Extraction(
             cache=Path(config.cache) if config.cache else self.folder.features,
             image_size=config.image_size,
             batch_size=config.batch_size,
-            device=device,
+            device=config.device,
             workers=config.workers,
         )
-
-
-class _Parts:
-    """The features of a subject, extracted when the first cell asks for them, and its probes."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.fitted: dict[str, Probe] = {}
-        self._parts: dict[str, Features] | None = None
-
-    def read(self) -> dict[str, Features]:
-        if self._parts is None:
-            self._parts = self.subject.own_features()
-        return self._parts
-
-
-def _reason(error: InputError) -> str:
-    """Why a cell is empty, short enough for a table."""
-    if not isinstance(error, MissingBandsError) or not error.missing:
-        return str(error)
-    names = [missing.wanted.name for missing in error.missing]
-    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    return f"the data lack {len(names)} of its bands: {shown}"
 
 
 def _in_words(record: Mapping[str, Any]) -> str:

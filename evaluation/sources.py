@@ -1,11 +1,14 @@
 """Which encoder: what a user writes down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from registry import Registry
+from registry.kinds import kind_of as kind_of_card
 from router import TRUNKS
+from router.manifest import FILE as MANIFEST
 from sensors import InputError
 from specialists.run import RunFolder
 from specialists.spec import ARCHITECTURES
@@ -14,7 +17,7 @@ FLOORS = ("random", "random-convolution", "image-statistics", "majority")
 """Kinds of encoders that are there to be beaten."""
 
 _LIBRARIES = ("timm", "torchgeo")
-_NAMED = (*_LIBRARIES, "random", "trunk")
+_NAMED = (*_LIBRARIES, "random", "trunk", "ensemble")
 
 
 @dataclass
@@ -24,11 +27,12 @@ class EncoderConfig:
     Args:
         source: One of
 
-            - `name` or `name@version`: a specialist of the registry;
+            - `name` or `name@version`: a specialist, a trunk or an ensemble of the registry;
             - the path of a specialist's `.safetensors` file, or of its run folder;
+            - the path of an ensemble's folder; `ensemble:PATH` of one of its manifests, too;
             - `timm:NAME` or `torchgeo:NAME`: a network of these libraries;
-            - `trunk:PATH`: a trunk's file, its run folder, or a `.pth` file of DOFA's published
-              weights;
+            - `trunk:PATH`: a trunk's file, its run folder, its name in the registry, or a `.pth`
+              file of DOFA's published weights;
             - `random:ARCHITECTURE`: a specialist's network with random weights; `random:SIZE` (also
               `trunk:SIZE`, such as `trunk:dofa-nano`) and `random:PATH`: a trunk's;
             - `random-convolution`, `image-statistics`, `majority`: floors.
@@ -70,6 +74,32 @@ def parse_encoder(entry: "str | Mapping[str, Any] | EncoderConfig") -> EncoderCo
     return EncoderConfig(**settings)
 
 
+def resolve_source(config: EncoderConfig, registry: Registry) -> EncoderConfig:
+    """The same encoder, its kind written out where only its folder or the registry tells it.
+
+    Args:
+        config: Any encoder.
+        registry: Where names are looked up.
+
+    Raises:
+        InputError: If a name is not in the registry.
+    """
+    kind, source = kind_of(config)
+    path = Path(source)
+    if kind != "specialist":
+        return config
+    if (path / MANIFEST).is_file():
+        found = f"ensemble:{source}"
+    elif path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists():
+        return config
+    else:
+        card = registry.card(source)
+        if kind_of_card(card) == "specialist":
+            return config
+        found = f"{kind_of_card(card)}:{card.reference}"
+    return replace(config, source=found, name=config.name or default_name(config))
+
+
 def is_random(config: EncoderConfig) -> bool:
     """Whether its features depend on the seed."""
     kind, _ = kind_of(config)
@@ -107,7 +137,7 @@ def kind_of(config: EncoderConfig) -> tuple[str, str]:
 def default_name(config: EncoderConfig) -> str:
     """What tables call an encoder whose configuration does not say."""
     kind, name = kind_of(config)
-    if kind in ("specialist", "trunk"):
+    if kind in ("specialist", "trunk", "ensemble"):
         return _name_of_file(name)
     if kind == "random":
         return f"random-{_name_of_file(name)}"
@@ -119,6 +149,9 @@ def default_name(config: EncoderConfig) -> str:
 def _name_of_file(name: str) -> str:
     """A name from that of a file or run folder; any other name stays as it is."""
     path = Path(name)
+    if path.suffix == ".json":  # a manifest in an ensemble's folder
+        folder = path.parent if path.name == MANIFEST else path.parent.parent
+        return folder.name if path.name == MANIFEST else f"{folder.name}-{path.stem}"
     if path.suffix not in (".safetensors", ".pth"):
         return path.name
     return path.parent.name if path == RunFolder(path.parent).weights else path.stem

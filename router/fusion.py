@@ -2,10 +2,11 @@
 
 `concat`: the levels of all members that ran, each normalised, times its weight, behind one another,
 through a 1 x 1 convolution; computed as a sum of one projection a member, so that a member that did
-not run costs nothing. Weights are multiplied by the number of members that ran: 1 each where they
-are equal. `sum`: the gate-weighted sum of the levels themselves, narrow ones filled up with zeros,
-through one convolution for all. `attention`: at every pixel, the members' projections are weighted
-by how they answer to their own gate-weighted mean (cross-attention over members).
+not run costs nothing. Weights are multiplied by the number of members that run (`top_k`, or all
+that can): 1 each where they are equal. `sum`: the gate-weighted sum of the levels themselves,
+narrow ones filled up with zeros, through one convolution for all. `attention`: at every pixel, the
+members' projections are weighted by how they answer to their own gate-weighted mean
+(cross-attention over members).
 
 Projections begin as random rotations drawn from the member's name: an ensemble that has learned
 nothing keeps what its members say, and does not depend on their order.
@@ -162,12 +163,25 @@ class Fusion(nn.Module):
         total = self.bias[level].new_zeros(batch_size, channels, height, width)
         if self.spec.fusion == "attention":
             return self._attend(projected, sources, level, total)
-        counts_B = _count(sources, batch_size, total)
+        counts_B = self._count(sources, total)
         for key, part in projected.items():
-            source = sources[key]
-            count_b = counts_B if source.rows is None else counts_B[source.rows]
-            total = _add(total, part, source, source.weights_b * count_b)
+            source, weights_b = sources[key], sources[key].weights_b
+            if key != TRUNK:
+                weights_b = weights_b * (counts_B if source.rows is None else counts_B[source.rows])
+            total = _add(total, part, source, weights_b)
         return total
+
+    def _count(self, sources: Mapping[str, Source], like_BDHW: Tensor) -> Tensor:
+        """How many members run for each image, (B,); no more than `top_k` where that counts."""
+        counts_B = like_BDHW.new_zeros(len(like_BDHW))
+        for key, source in sources.items():
+            if key == TRUNK:
+                continue
+            ran_b = torch.ones_like(source.weights_b)
+            rows = source.rows
+            counts_B = counts_B + ran_b if rows is None else counts_B.index_add(0, rows, ran_b)
+        takes_all = self.spec.gate in ("soft", "uniform")
+        return counts_B if takes_all else counts_B.clamp_max(self.spec.top_k)
 
     def _project(self, key: str, part: Tensor, level: int) -> Tensor:
         projections = self.projections[key]
@@ -212,17 +226,6 @@ def _add(total_BDHW: Tensor, part_bDHW: Tensor, source: Source, weights_b: Tenso
     if source.rows is None:
         return total_BDHW + part_bDHW
     return total_BDHW.index_add(0, source.rows, part_bDHW)
-
-
-def _count(sources: Mapping[str, Source], batch_size: int, like: Tensor) -> Tensor:
-    """How many networks ran for each image, (B,)."""
-    counts_B = like.new_zeros(batch_size)
-    for source in sources.values():
-        if source.rows is None:
-            counts_B = counts_B + 1
-        else:
-            counts_B = counts_B.index_add(0, source.rows, counts_B.new_ones(len(source.rows)))
-    return counts_B
 
 
 def _nearest(reductions: Sequence[int], wanted: int) -> int:

@@ -104,14 +104,16 @@ class Gate(nn.Module):
         ranked_BM = ranked_BM.masked_fill(~applicable_BM, _ABSENT)
         # Sorted stably, so that the same member wins a tie every time.
         order_BM = ranked_BM.sort(dim=1, descending=True, stable=True).indices
-        best_Bk = order_BM[:, : self.spec.top_k]
+        # One alone always weighs 1, whatever it is worth: to learn, two are compared.
+        count = max(self.spec.top_k, 2) if self.training else self.spec.top_k
+        best_Bk = order_BM[:, :count]
         chosen_BM = torch.zeros_like(applicable_BM).scatter(1, best_Bk, True) & applicable_BM
         if self.spec.gate == "sensor":
             scores_BM = torch.zeros_like(scores_BM)
         weights_BM = _softmax(scores_BM, chosen_BM)
         if self.training:
-            # The weights of what was chosen say nothing of what was not, and a single choice always
-            # weighs 1: the gradient of the probabilities goes straight through.
+            # The weights of what was chosen say nothing of what was not: the gradient of the
+            # probabilities goes straight through.
             shares_BM = probabilities_BM * chosen_BM
             weights_BM = weights_BM + shares_BM - shares_BM.detach()
         return Routing(weights_BM, probabilities_BM, applicable_BM)

@@ -10,6 +10,9 @@
       reconstructions/       the same after every epoch, where a trunk is trained
       decoder.safetensors    what reconstructed them, for a trunk
       before.json            what a trunk reconstructed before, where it went on from another
+      ensemble.json          what an ensemble is made of, every part pinned by its hash
+      manifests/             the same of every state that it had; weights-*.safetensors go with it
+      gate_usage.png, .json  how often an ensemble asks each of its members
       checkpoints/           last.ckpt to resume from, best.ckpt
       logs/                  CSV and TensorBoard
 
@@ -47,8 +50,12 @@ _FILES = (
     "reconstruction.png",
     "decoder.safetensors",
     "before.json",
+    "ensemble.json",
+    "weights-*.safetensors",
+    "gate_usage.png",
+    "gate_usage.json",
 )
-_FOLDERS = ("checkpoints", "logs", "reconstructions")
+_FOLDERS = ("checkpoints", "logs", "reconstructions", "manifests")
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,8 @@ class RunFolder:
     def _clear(self) -> None:
         # The mark of a finished run goes first: what is left of a half-cleared folder is no result.
         for name in ("metrics.json", *_FILES[1:]):
-            (self.path / name).unlink(missing_ok=True)
+            for file in self.path.glob(name):
+                file.unlink()
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
         self._config_file.unlink()

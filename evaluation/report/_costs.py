@@ -10,6 +10,7 @@ from evaluation.report.charts import Axis, Mark, frontier, linear_axis, log_axis
 
 MEASURES = {
     "parameters": ("Parameters", ""),
+    "parameters_touched": ("Parameters touched", "per image"),
     "macs": ("MACs", "per image"),
     "latency_ms": ("Latency", "ms, 1 image"),
     "images_per_second": ("Images per second", "inference"),

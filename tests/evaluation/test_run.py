@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from evaluation import run
+from evaluation import filling
 from evaluation.config import compose_evaluation
 from evaluation.folder import ResultsFolder
 from evaluation.run import evaluate
@@ -128,7 +128,7 @@ def test_every_task(make_config, toy_configs, data, protocol, metric):
 def test_what_is_finished_is_not_done_again(make_config, toy_configs, monkeypatch):
     config = make_config("data_sets=[toy_scenes]", "seeds=[0]")
     first = cells_of(evaluate(config, config_dir=toy_configs))
-    monkeypatch.setattr(run, "evaluate_cell", None)
+    monkeypatch.setattr(filling, "evaluate_cell", None)
     again = cells_of(evaluate(config, config_dir=toy_configs))
     assert again == first
 

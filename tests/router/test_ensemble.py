@@ -10,7 +10,9 @@ from router.ensemble_spec import FUSIONS, GATES, EnsembleSpec
 from sensors import InputError
 from tests.router.ensembles import (
     ALL,
+    CENTERS,
     RED,
+    SPREADS,
     TRUNK_PIN,
     make_ensemble,
     make_images,
@@ -160,6 +162,40 @@ def test_learning_never_touches_members_or_trunk(trunk, fusion):
     assert not any(network.training for network in ensemble.networks.values())
 
 
+@pytest.mark.parametrize("top_k", [1, 2])
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+def test_a_loss_on_features_teaches_the_gate_who_is_worth_asking(trunk, fusion, top_k):
+    """Classes that only the radar tells apart: its probability rises, and it ends up first.
+
+    The gate does not see the image: one that does could tell the class by whom it asks.
+    """
+    labels_B = torch.arange(16) % 2
+
+    def draw():
+        x = CENTERS + SPREADS * torch.randn(16, 5, 32, 32)
+        x[:, 3:] += SPREADS[3:] * (labels_B * 2.0 - 1)[:, None, None, None]
+        return x
+
+    ensemble = make_ensemble(trunk, gate="static", fusion=fusion, top_k=top_k)
+    radar = [member.pin.name for member in ensemble.members].index("radar")
+    torch.manual_seed(0)
+    before = ensemble.route(draw(), ALL).probabilities_BM[:, radar].mean()
+    head = torch.nn.Linear(ensemble.num_features, 2)
+    ensemble.train()
+    ensemble.gate.noise = 1.0
+    learning = [weight for weight in ensemble.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW([*learning, *head.parameters()], lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        pooled = ensemble.forward_features(draw(), ALL)[-1].mean((2, 3))
+        torch.nn.functional.cross_entropy(head(pooled), labels_B).backward()
+        optimizer.step()
+    after = ensemble.eval().route(draw(), ALL)
+    assert after.probabilities_BM[:, radar].mean() > before + 0.03
+    assert (after.probabilities_BM.argmax(1) == radar).all()
+    assert (after.weights_BM[:, radar] > 0).all()
+
+
 def test_a_missing_sensor_reroutes(routed):
     x = make_images(3)
     radar_only = routed.gate_weights(x[:, 3:], ALL[3:])
@@ -212,7 +248,7 @@ def test_explanations_name_weights_and_missing_bands(routed):
         assert len(entry.weights) == 2
         assert set(entry.probabilities) == {m.reference for m in routed.members} - {"radar@1.0.0"}
         assert sum(entry.weights.values()) == pytest.approx(1)
-        assert max(entry.weights.values()) == pytest.approx(float(weights[number].max()))
+        assert max(entry.weights.values()) == pytest.approx(weights[number].max().item())
         assert "cannot run, missing VV" in str(entry)
 
 

@@ -1,0 +1,76 @@
+"""Training of an ensemble: that of a specialist, with a gate that has to try its members.
+
+Shape suffixes: K classes.
+"""
+
+from torch import Tensor
+
+from router.composing.config import ComposeTrainerConfig
+from router.composing.sensor_dropout import SensorDropout
+from router.composing.terms import load_balance, mean_entropy, watch_gate
+from router.task_ensemble import TaskEnsemble
+from specialists.augment import Augment, Batch
+from specialists.task import SpecialistTask
+from specialists.task_spec import TaskSpec
+
+
+class ComposeAugment(Augment):
+    """A specialist's augmentation, after which images may lose a sensor.
+
+    Args:
+        recipe: What may happen.
+        spec: The task.
+    """
+
+    def __init__(self, recipe: ComposeTrainerConfig, spec: TaskSpec) -> None:
+        super().__init__(recipe.augment, spec)
+        self.lose_sensors = SensorDropout(spec.bands, recipe.sensor_dropout)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Augment a batch, see `Augment`."""
+        return self.lose_sensors(super().__call__(batch))
+
+
+class ComposeTask(SpecialistTask[TaskEnsemble]):
+    """An ensemble with its loss, metrics, optimizer and augmentation.
+
+    Gate, fusion and head learn; members and trunk are frozen and no part of its checkpoints.
+
+    Args:
+        network: What learns; it is set to training mode.
+        recipe: How.
+        class_weights: Weight of each class in the loss (K,), or None.
+
+    Raises:
+        InputError: If the recipe does not fit the task.
+    """
+
+    def __init__(
+        self,
+        network: TaskEnsemble,
+        recipe: ComposeTrainerConfig,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(network, recipe, class_weights)
+        self.recipe = recipe
+        self.augment = ComposeAugment(recipe, network.spec)
+        network.ensemble.gate.noise = recipe.noise
+        # An ensemble that was opened from a file is in evaluation mode, which Lightning would keep.
+        self.train()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch, with what the gate adds to it."""
+        with watch_gate(self.specialist.ensemble.gate) as decided:
+            loss = super().training_step(batch, batch_idx)
+        [routing] = decided
+        balance, entropy = load_balance(routing), mean_entropy(routing)
+        for name, term in (("load_balance", balance), ("entropy", entropy)):
+            self.log(
+                f"train_{name}",
+                term.detach(),
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(routing.weights_BM),
+                sync_dist=True,
+            )
+        return loss + self.recipe.load_balance * balance + self.recipe.entropy * entropy
