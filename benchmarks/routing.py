@@ -75,8 +75,10 @@ def teach(name: str, task: str, seed: int, arguments: argparse.Namespace) -> Pat
         f"run_dir={folder}",
         f"seed={seed}",
         f"trainer.epochs={arguments.epochs}",
-        "trainer.batch_size=16",
+        "trainer.batch_size=8",
         "trainer.lr=1e-3",
+        # One task at a time: the gate may leave members unused.
+        "trainer.load_balance=0",
         "trainer.energy=false",
     ]
     return compose_ensemble(compose_ensemble_config(overrides)).path
@@ -111,7 +113,6 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
         encoders += [*applicable, {"source": f"trunk:{arguments.trunk}", "name": "trunk"}]
         config = compose_evaluation(
             [
-                "suite=null",
                 "encoders=[]",
                 f"data_sets=[{task}]",
                 "protocols=[linear,pixel_linear]",
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", required=True, help="data sets")
     parser.add_argument("--root", default=os.environ.get("TERRAGUILD_DATA", "data"))
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     for task in arguments.tasks:

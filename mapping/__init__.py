@@ -1,4 +1,4 @@
-"""From a scene to a map with one specialist."""
+"""From a scene to a map with one specialist, or an ensemble."""
 
 from typing import TYPE_CHECKING, Any
 

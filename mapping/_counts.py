@@ -6,7 +6,7 @@ K: classes or targets. N: valid pixels.
 import numpy as np
 
 from mapping._sweep import MapRows
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 
 class LayerCounts:
@@ -16,7 +16,7 @@ class LayerCounts:
         spec: Says what the layers are.
     """
 
-    def __init__(self, spec: SpecialistSpec) -> None:
+    def __init__(self, spec: TaskSpec) -> None:
         self._spec = spec
         layers = len(spec.classes)
         self.pixels = 0

@@ -16,7 +16,7 @@ from mapping._sweep import MapRows
 from rasters import IGNORE_INDEX, Raster
 from rasters.write import RasterWriter
 from sensors import InputError
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 Sources = str | Path | Sequence[str | Path]
 
@@ -39,7 +39,7 @@ def check_target(path: Path, sources: Sources, suffixes: tuple[str, ...]) -> Non
 
 
 def choose_paths(
-    out: Path, spec: SpecialistSpec, *, probabilities: bool
+    out: Path, spec: TaskSpec, *, probabilities: bool
 ) -> tuple[Path | None, Path | None]:
     """Where the class map goes and where layers of probabilities or target values go.
 
@@ -74,6 +74,7 @@ class MapFiles:
 
     classes: RasterWriter | None
     layers: RasterWriter | None
+    members: RasterWriter | None
 
     def write(self, rows: MapRows) -> None:
         """Write one finished part."""
@@ -85,13 +86,28 @@ class MapFiles:
         if self.layers:
             layers_KHW = np.where(rows.valid_HW, rows.values_KHW, np.float32("nan"))
             self.layers.write(layers_KHW, window)
+        if self.members and rows.choices_HW is not None:
+            self.members.write(rows.choices_HW[None], window)
 
 
 @contextmanager
 def open_map_files(
-    spec: SpecialistSpec, raster: Raster, classes: Path | None, layers: Path | None
+    spec: TaskSpec,
+    raster: Raster,
+    classes: Path | None,
+    layers: Path | None,
+    members: Path | None = None,
+    choices: Sequence[str] = (),
 ) -> Iterator[MapFiles]:
     """Open the files that `choose_paths` chose, on the scene's grid.
+
+    Args:
+        spec: Says what the layers are.
+        raster: The scene.
+        classes: Where the class map goes, if there is to be one.
+        layers: The same for layers of probabilities or values.
+        members: The same for the map of who was asked.
+        choices: Names of all that may have been asked.
 
     Nothing is seen at the targets until all rows are there; after an error nothing is left.
     """
@@ -102,7 +118,7 @@ def open_map_files(
         "crs": raster.crs,
     }
     with ExitStack() as stack:
-        class_writer = layer_writer = None
+        class_writer = layer_writer = member_writer = None
         if classes:
             class_writer = stack.enter_context(
                 RasterWriter(
@@ -125,4 +141,15 @@ def open_map_files(
                     **grid,
                 )
             )
-        yield MapFiles(class_writer, layer_writer)
+        if members:
+            member_writer = stack.enter_context(
+                RasterWriter(
+                    members,
+                    count=1,
+                    dtype="uint8",
+                    nodata=IGNORE_INDEX,
+                    class_names=choices,
+                    **grid,
+                )
+            )
+        yield MapFiles(class_writer, layer_writer, member_writer)

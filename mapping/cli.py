@@ -1,4 +1,4 @@
-"""`predict-map`: a scene and the name of a specialist become a map."""
+"""`predict-map`: a scene and the name of a specialist or an ensemble become a map."""
 
 import argparse
 import warnings
@@ -15,6 +15,7 @@ from sensors import InputError
 from sensors.errors import exit_on_input_error
 
 if TYPE_CHECKING:
+    from router.task_ensemble import TaskEnsemble
     from specialists.model import Specialist
 
 _WEIGHTS = "weights.safetensors"  # the name within a run folder
@@ -27,20 +28,27 @@ def main() -> None:
     console = Console(stderr=True)
     with _plain_warnings(console):
         # Imported here: torch takes seconds, and `--help` needs none of it.
-        from mapping.backends import TorchBackend
+        from mapping.backends import EnsembleBackend, TorchBackend
         from mapping.predict import predict_map
+        from specialists.model import Specialist
 
-        specialist = load(arguments.specialist, arguments.registry)
+        model = load(arguments.model, arguments.registry)
+        backend = (
+            TorchBackend(model, arguments.device)
+            if isinstance(model, Specialist)
+            else EnsembleBackend(model, arguments.device)
+        )
         result = predict_map(
             arguments.scene,
-            specialist,
+            model,
             arguments.out,
             probabilities=arguments.probabilities,
             window=arguments.window,
             overlap=arguments.overlap,
             batch_size=arguments.batch_size,
             picture=arguments.picture,
-            backend=TorchBackend(specialist, arguments.device),
+            members=arguments.members,
+            backend=backend,
             sensor=arguments.sensor,
             bands=arguments.bands,
             processing_baseline=arguments.processing_baseline,
@@ -56,7 +64,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Read the command line (`sys.argv` by default)."""
     parser = argparse.ArgumentParser(
         prog="predict-map",
-        description="Turn a georeferenced scene into a map with one registered specialist.",
+        description="Turn a georeferenced scene into a map with one registered specialist, or an "
+        "ensemble of them.",
         epilog="The map is a Cloud-Optimized GeoTIFF on the scene's own grid; QGIS shows classes "
         "by name and colour.",
     )
@@ -68,9 +77,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--specialist",
+        "--model",
+        dest="model",
         required=True,
         metavar="NAME[@VERSION]",
-        help="a registered specialist, a run folder or a .safetensors file",
+        help="a registered specialist or ensemble, the folder of a run or of an ensemble, or a "
+        "specialist's .safetensors file",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="MAP.tif", help="the map to write"
@@ -82,6 +94,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--picture", type=Path, metavar="MAP.png", help="draw the scene beside its map here"
+    )
+    parser.add_argument(
+        "--members",
+        type=Path,
+        metavar="MEMBERS.tif",
+        help="for an ensemble: map here which member had the largest weight",
     )
     parser.add_argument(
         "--registry",
@@ -146,16 +164,21 @@ def _names(text: str) -> list[str]:
     return text.split(",")
 
 
-def load(reference: str, registry: Path | None) -> "Specialist":
-    """The frozen specialist that a file, a run folder or a registered name stands for.
+def load(reference: str, registry: Path | None) -> "Specialist | TaskEnsemble":
+    """The frozen network that a file, a folder or a registered name stands for.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or it has no head.
     """
     from registry import Registry
+    from registry.kinds import kind_of
+    from router.ensemble_files import load_task_ensemble
+    from router.manifest import FILE
     from specialists.files import load_specialist
 
     path = Path(reference)
+    if path.suffix == ".json" or (path / FILE).is_file():
+        return load_task_ensemble(path, Registry.open(registry)).freeze()
     if path.is_dir():
         path = path / _WEIGHTS
         if not path.is_file():
@@ -164,7 +187,10 @@ def load(reference: str, registry: Path | None) -> "Specialist":
             )
     if path.suffix == ".safetensors":
         return load_specialist(path).freeze()
-    return Registry.open(registry).get(reference)
+    guild = Registry.open(registry)
+    if kind_of(guild.card(reference)) == "ensemble":
+        return load_task_ensemble(reference, guild).freeze()
+    return guild.get(reference)
 
 
 def report(result: MapResult, console: Console) -> None:
@@ -176,7 +202,7 @@ def report(result: MapResult, console: Console) -> None:
         f"{result.seconds:.1f} s ({total / 1e6 / result.seconds:.2f} Mpixel/s)",
         highlight=False,
     )
-    files = [result.path, result.probabilities_path, result.picture_path]
+    files = [result.path, result.probabilities_path, result.members_path, result.picture_path]
     written = ", ".join(dict.fromkeys(str(file) for file in files if file))
     console.print(
         f"Written: {written}; open {result.path} in QGIS.", soft_wrap=True, highlight=False

@@ -1,9 +1,10 @@
-"""A scene to a map with one specialist, in memory bounded by the window."""
+"""A scene to a map with one specialist or an ensemble, in memory bounded by the window."""
 
 import time
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Any, NamedTuple, Unpack
 
 import rasterio
 from rich.console import Console
@@ -17,19 +18,21 @@ from rich.progress import (
 )
 
 from mapping._counts import LayerCounts
+from mapping._ensemble import bands_to_read, name_choices
 from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
-from mapping._sweep import Sweep
-from mapping.backends import Backend, TorchBackend
+from mapping._sweep import Choose, Sweep
+from mapping.backends import AnyBandsBackend, Backend, EnsembleBackend, TorchBackend
 from mapping.picture import PANEL_PIXELS, draw_map
 from mapping.result import MapResult
 from mapping.windows import plan_windows
 from rasters import Raster, open_raster
 from rasters.picture import picture_bands
 from rasters.read import ReadOptions
-from sensors import BandPlan, InputError
+from router.task_ensemble import TaskEnsemble
+from sensors import BandPlan, Channel, InputError
 from specialists.model import Specialist
-from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 _GDAL_CACHE_BYTES = 128 * 2**20  # GDAL's default grows with the machine: 5 % of its memory
 _GSD_TOLERANCE = 1.5  # beyond it, shapes and textures are of another size than trained on
@@ -37,7 +40,7 @@ _GSD_TOLERANCE = 1.5  # beyond it, shapes and textures are of another size than 
 
 def predict_map(
     scene: Sources,
-    specialist: Specialist,
+    specialist: Specialist | TaskEnsemble,
     out: str | Path,
     *,
     probabilities: bool = False,
@@ -45,7 +48,8 @@ def predict_map(
     overlap: float | None = None,
     batch_size: int = 8,
     picture: str | Path | None = None,
-    backend: Backend | None = None,
+    members: str | Path | None = None,
+    backend: Backend | AnyBandsBackend | None = None,
     progress: bool = True,
     **reading: Unpack[ReadOptions],
 ) -> MapResult:
@@ -61,9 +65,13 @@ def predict_map(
     data. A map of targets (regression) has one float32 band a target, NaN where the scene has no
     data. A pixel has data where the scene holds all the bands that the specialist needs.
 
+    An ensemble takes those of its bands that the scene has, with a warning where it has not all of
+    them; a pixel has data where the scene holds any. Members are chosen anew for every window, by
+    the bands that have data in it.
+
     Args:
         scene: A raster file, several that together hold the bands, or a folder of them.
-        specialist: A trained specialist.
+        specialist: A trained specialist, or an ensemble with a head.
         out: The map to write, a Cloud-Optimized GeoTIFF; an existing one is replaced at the end.
         probabilities: Write the probability of every class, one float32 band each, to
             `<out>_probabilities.tif` too. Multi-label specialists have no single class a pixel: for
@@ -72,14 +80,18 @@ def predict_map(
         overlap: Fraction that neighbouring windows share; None takes 0.5, for sliding chips 0.75.
         batch_size: Windows run at once.
         picture: Draw the scene beside its map here (PNG).
-        backend: What runs the network; None runs the specialist itself.
+        members: For an ensemble, write here a map of the member with the largest weight: that of
+            the window which counts most at a pixel. Where no member can run, it is the trunk alone.
+        backend: What runs the network, a `Backend`, for an ensemble an `AnyBandsBackend`; None runs
+            the network itself.
         progress: Show a progress bar on standard error.
         **reading: What the scene holds, as for `open_raster`: `sensor`, `bands`,
             `processing_baseline`, ... With `gsd` the scene is resampled first
             (`specialist.spec.gsd` fits best), and the map has the resampled grid.
 
     Raises:
-        MissingBandsError: If the scene lacks a band that the specialist needs.
+        MissingBandsError: If the scene lacks a band that the specialist needs, or all that the
+            ensemble could take.
         InputError: If the scene cannot be read, its numbers are plainly unscaled, or an option does
             not fit.
     """
@@ -87,6 +99,7 @@ def predict_map(
     check_target(out, scene, (".tif", ".tiff"))
     if picture:
         check_target(Path(picture), scene, (".png", ".jpg", ".pdf", ".svg"))
+    _check_members(members, specialist, scene)
     classes_path, layers_path = choose_paths(out, spec, probabilities=probabilities)
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is below 1")
@@ -100,18 +113,27 @@ def predict_map(
         rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES),
         open_raster(scene, **reading) as raster,
     ):
-        BandPlan.match(spec.bands, raster.bands).require()
+        engine = _prepare(specialist, backend, raster)
         _warn_about_place(raster, spec)
         plan = plan_windows(raster.height, raster.width, window, overlap)
-        sweep = Sweep(raster, spec.bands, len(spec.classes), plan, batch_size)
+        sweep = Sweep(
+            raster, engine.bands, len(spec.classes), plan, batch_size, any_band=engine.any_band
+        )
         overview = Overview(raster, picture_bands(raster.bands), PANEL_PIXELS) if picture else None
         with (
-            open_map_files(spec, raster, classes_path, layers_path) as files,
+            open_map_files(
+                spec,
+                raster,
+                classes_path,
+                layers_path,
+                Path(members) if members else None,
+                engine.choices,
+            ) as files,
             _bar(progress) as bar,
         ):
             task = bar.add_task("mapping", total=sweep.windows)
             for rows in sweep.rows(
-                backend or TorchBackend(specialist), advance=lambda n: bar.advance(task, n)
+                engine.run, lambda n: bar.advance(task, n), engine.choose if members else None
             ):
                 files.write(rows)
                 counts.add(rows)
@@ -128,23 +150,65 @@ def predict_map(
         ranges=counts.ranges,
         windows=len(plan),
         seconds=time.monotonic() - started,
+        members_path=Path(members) if members else None,
     )
     if not counts.pixels:
-        needed = ", ".join(band.name for band in spec.bands)
+        needed = ", ".join(band.name for band in engine.bands)
+        share = "any" if engine.any_band else "all"
         warnings.warn(
-            f"the map is empty: no pixel of the scene has data in all of {needed}", stacklevel=2
+            f"the map is empty: no pixel of the scene has data in {share} of {needed}", stacklevel=2
         )
     if picture and overview:
         draw_map(picture, out, overview.image, names=spec.classes, shares=counts.shares)
     return result
 
 
-def _warn_about_place(raster: Raster, spec: SpecialistSpec) -> None:
+class _Engine(NamedTuple):
+    """What runs on a scene: by which bands, and whether a pixel needs all of them."""
+
+    run: Backend
+    bands: tuple[Channel, ...]
+    any_band: bool = False
+    choose: Choose | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _prepare(
+    network: Specialist | TaskEnsemble, backend: Backend | AnyBandsBackend | None, raster: Raster
+) -> _Engine:
+    if isinstance(network, TaskEnsemble):
+        bands = bands_to_read(network, raster.bands)
+        taking: Any = backend or EnsembleBackend(network)
+        return _Engine(
+            run=partial(taking, bands=bands),
+            bands=bands,
+            any_band=True,
+            choose=partial(taking.choose, bands=bands),
+            choices=name_choices(network.ensemble),
+        )
+    BandPlan.match(network.spec.bands, raster.bands).require()
+    own: Any = backend or TorchBackend(network)
+    return _Engine(run=own, bands=network.spec.bands)
+
+
+def _check_members(
+    members: str | Path | None, network: Specialist | TaskEnsemble, scene: Sources
+) -> None:
+    if members is None:
+        return
+    if not isinstance(network, TaskEnsemble):
+        raise InputError(
+            f"{members}: a specialist has no members; only an ensemble's map has one of them"
+        )
+    check_target(Path(members), scene, (".tif", ".tiff"))
+
+
+def _warn_about_place(raster: Raster, spec: TaskSpec) -> None:
     if raster.gsd is None:
         warnings.warn("the scene has no CRS, so the map has none either", stacklevel=3)
     elif not 1 / _GSD_TOLERANCE <= raster.gsd / spec.gsd <= _GSD_TOLERANCE:
         warnings.warn(
-            f"the scene has pixels of {raster.gsd:.3g} m, the specialist was trained on "
+            f"the scene has pixels of {raster.gsd:.3g} m, the network was trained on "
             f"{spec.gsd:.3g} m: to it, everything looks larger or smaller than it is; "
             f"gsd={spec.gsd:g} (--gsd {spec.gsd:g}) resamples the scene first",
             stacklevel=3,

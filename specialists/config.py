@@ -176,7 +176,7 @@ def compose_checked(
         # Checked once more: Hydra's `+key=value` may add keys that the schema does not have.
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(f"the configuration cannot be used: {error}") from error
     assert isinstance(config, schema)
     return config

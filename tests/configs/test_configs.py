@@ -192,3 +192,9 @@ def test_simulated_scenes_are_found(tmp_path):
     assert scenes["train"] | scenes["selection"] == {f"scene_{seed}" for seed in range(5)}
     assert not scenes["train"] & scenes["selection"]
     assert chips["train"].classes == CLASSES
+
+
+@pytest.mark.parametrize("override", ["trainer=1", "trainer=null", "nothing.there=1", "data="])
+def test_an_override_that_hydra_cannot_use_is_refused_in_our_words(override):
+    with pytest.raises(InputError, match="the configuration cannot be used"):
+        compose_config(["data=eurosat_rgb", override])

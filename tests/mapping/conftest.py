@@ -1,5 +1,6 @@
 """Small scenes and specialists that the mapping tests share."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,18 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 
+from mapping import cli
 from rasters import RasterImage, write_raster
-from sensors import Band
+from registry import Registry
+from router import TrunkSpec, build_trunk
+from router.ensemble import Ensemble, make_spec
+from router.manifest import Pin
+from router.member import load_member
+from router.task_ensemble import TaskEnsemble
+from sensors import Band, SarChannel
 from specialists.model import build_specialist
 from specialists.spec import SpecialistSpec
+from specialists.task_spec import TaskSpec
 
 BANDS = (
     Band("blue", 0.49, 0.06),
@@ -20,6 +29,7 @@ BANDS = (
     Band("red", 0.665, 0.03),
     Band("nir", 0.842, 0.1),
 )
+RADAR = (SarChannel("VV", "VV", 5.405), SarChannel("VH", "VH", 5.405))
 CLASSES = ("water", "forest", "built-up")
 
 
@@ -105,3 +115,81 @@ def make_specialist():
         return specialist.freeze()
 
     return make
+
+
+@pytest.fixture
+def radar_bands():
+    return RADAR
+
+
+@pytest.fixture
+def make_stack(make_image):
+    """An optical and a radar image of the same ground in one stack of six bands."""
+
+    def make(height=64, width=96, *, optical_valid=None, radar_valid=None, seed=0):
+        optical = make_image(height, width, valid=optical_valid, seed=seed)
+        shape = (len(RADAR), height, width)
+        radar = np.random.default_rng(seed + 1).normal(-13, 4, shape).astype(np.float32)
+        valid = np.ones(shape, bool) if radar_valid is None else np.broadcast_to(radar_valid, shape)
+        return replace(
+            optical,
+            pixels=np.concatenate([optical.pixels, np.where(valid, radar, np.float32(0))]),
+            valid=np.concatenate([optical.valid, valid]),
+            bands=(*BANDS, *RADAR),
+        )
+
+    return make
+
+
+@pytest.fixture
+def guild(tmp_path, make_specialist):
+    """A registry with an optical and a radar specialist."""
+    registry = Registry.open(tmp_path / "registry")
+    registry.add(make_specialist(), name="optical", version="1.0.0")
+    radar = make_specialist(bands=RADAR, mean=(-13.0, -13.0), std=(4.0, 4.0))
+    registry.add(radar, name="radar", version="1.0.0")
+    return registry
+
+
+@pytest.fixture
+def make_ensemble(guild):
+    """A frozen ensemble of the two with a random head; by default it asks the optical one first."""
+
+    def make(*, with_trunk=False, gate="sensor", top_k=1, **changes):
+        torch.manual_seed(1)
+        trunk = None
+        if with_trunk:
+            small = {"width": 32, "depth": 4, "num_heads": 2, "patch_size": 8, "image_size": 32}
+            trunk = build_trunk(TrunkSpec(generator_hidden_size=64, **small))
+            trunk = (trunk, Pin("small-trunk", "1.0.0", "ab" * 32))
+        members = [load_member(name, guild) for name in ("optical", "radar")]
+        spec = make_spec(members, gate=gate, top_k=top_k, fusion="concat", trunk_image_size=32)
+        task = TaskSpec(
+            task="semantic-segmentation",
+            bands=(*BANDS, *RADAR),
+            classes=CLASSES,
+            mean=(0.3,) * len(BANDS) + (-13.0,) * len(RADAR),
+            std=(0.1,) * len(BANDS) + (4.0,) * len(RADAR),
+            gsd=10.0,
+            chip_size=32,
+            decoder="linear",
+        )
+        return TaskEnsemble(Ensemble(spec, members, trunk), replace(task, **changes)).freeze()
+
+    return make
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Run predict-map in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predict-map", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run

@@ -23,19 +23,8 @@ def weights(make_specialist, tmp_path):
 
 
 @pytest.fixture
-def predict(monkeypatch, capsys):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict-map", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
+def predict(run_command):
+    return run_command
 
 
 def test_map_table_and_where_the_files_are(scene, weights, tmp_path, predict):
