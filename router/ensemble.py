@@ -6,7 +6,7 @@ Tensor shapes: B batch, C given bands, H rows, W columns, M members, D width of 
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from timm.models import FeatureInfo
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from registry import Reference, Registry, SpecialistCard
 from router.applicability import find_patterns
 from router.compatibility import report_doubts
-from router.ensemble_spec import TRUNK_GATES, EnsembleSpec
+from router.ensemble_spec import TRUNK_GATES, EnsembleSpec, check_spec, suit_members
 from router.execution import Images, look, nobody_can, prepare_images, run_member, run_trunk
 from router.explanation import Explanation, explain_routing
 from router.find import find_trunk_pin
@@ -26,6 +26,9 @@ from router.member import Member, check_members, load_member
 from router.trunk import Trunk
 from sensors.bands import Channel
 from sensors.errors import InputError
+
+if TYPE_CHECKING:
+    from router.task_ensemble import TaskEnsemble
 
 
 class Ensemble(nn.Module):
@@ -114,7 +117,8 @@ class Ensemble(nn.Module):
         pin = None if found is None else found[1]
         loaded = check_members(load_member(member, registry, pin) for member in members)
         gate = gate or ("sensor" if found is None else "routed")
-        spec = make_spec(loaded, gate=gate, top_k=top_k, fusion=fusion, **settings)
+        infos = [member.network.feature_info for member in loaded]
+        spec = suit_members(infos, gate=gate, top_k=top_k, fusion=fusion, **settings)
         report_doubts([registry.specialist(member.pin.reference) for member in loaded], found)
         return cls(spec, loaded, found)
 
@@ -150,6 +154,28 @@ class Ensemble(nn.Module):
         from router.ensemble_files import save_ensemble
 
         return save_ensemble(self, folder, action, reasons)
+
+    def fit(
+        self, run_dir: str | Path, overrides: Sequence[str], registry: Registry | None = None
+    ) -> "TaskEnsemble":
+        """Teach a copy of it a task, by `compose-ensemble`; gate, fusion and a head learn.
+
+        Args:
+            run_dir: Folder of the run; the ensemble as it is now is saved beside it, in
+                `RUN_DIR_start`. A run that was interrupted goes on, a finished one is opened.
+            overrides: As on the command line, such as `data=eurosat_ms` and `trainer.epochs=40`.
+            registry: Where its members and trunk are.
+
+        Returns:
+            The ensemble that learned, with its head.
+
+        Raises:
+            InputError: As for `router.composing.compose_ensemble`, and if `RUN_DIR_start` holds
+                another ensemble.
+        """
+        from router.composing.fit import fit_ensemble
+
+        return fit_ensemble(self, Path(run_dir), overrides, registry)
 
     @property
     def bands(self) -> None:
@@ -340,44 +366,6 @@ class Ensemble(nn.Module):
         height, width = images.x_BCHW.shape[-2:]
         fused: list[Tensor] = self.fusion(sources, len(images.x_BCHW), (height, width))
         return fused
-
-
-def make_spec(members: Sequence[Member], **settings: Any) -> EnsembleSpec:  # noqa: ANN401
-    """A spec with the widths and reductions that suit its members, where they are not given.
-
-    Fused levels have the reductions of most members. `concat` gets room for every member that runs
-    at once, so that it can keep apart what each of them says; the others that of the widest.
-    """
-    infos = [member.network.feature_info for member in members]
-    if "reductions" not in settings:
-        known = [tuple(info.reduction()) for info in infos]
-        settings["reductions"] = max(sorted(set(known), reverse=True), key=known.count)
-    if "channels" not in settings:
-        widest = [max(widths) for widths in zip(*(info.channels() for info in infos), strict=False)]
-        takes_all = settings["gate"] in ("soft", "uniform")
-        at_once = len(members) if takes_all else min(settings["top_k"], len(members))
-        room = at_once if settings["fusion"] == "concat" else 1
-        settings["channels"] = tuple(room * width for width in widest)
-    return EnsembleSpec(**settings)
-
-
-def check_spec(spec: EnsembleSpec, members: int, *, has_trunk: bool) -> None:
-    """Refuse a spec that a number of members cannot serve.
-
-    Raises:
-        InputError: If `top_k` is larger, or a trunk is needed and not there.
-    """
-    if spec.gate not in ("soft", "uniform") and spec.top_k > members:
-        raise InputError(
-            f"top_k {spec.top_k} is larger than the number of members, {members}; "
-            "lower it, or name more members"
-        )
-    if spec.needs_trunk and not has_trunk:
-        why = "trunk_features" if spec.trunk_features else f"gate {spec.gate}"
-        raise InputError(
-            f"{why} needs a trunk, and none is named; name a registered trunk, or choose the gate "
-            "static, sensor or uniform without trunk_features"
-        )
 
 
 def _keep_own(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:

@@ -1,6 +1,6 @@
 """What an ensemble is made of, beside its members and its trunk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,47 @@ class EnsembleSpec:
             if not isinstance(record[name], list):
                 raise InputError(f"ensemble {name} is {record[name]!r}, expected a list")
         return cls(**record)
+
+
+def suit_members(infos: Sequence[Any], **settings: Any) -> EnsembleSpec:  # noqa: ANN401
+    """A spec with the widths and reductions that suit its members, where they are not given.
+
+    Fused levels have the reductions of most members. `concat` gets room for every member that runs
+    at once, so that it can keep apart what each of them says; the others that of the widest.
+
+    Args:
+        infos: `feature_info` of every member.
+        settings: Fields of the spec; `gate`, `top_k` and `fusion` at least.
+    """
+    if "reductions" not in settings:
+        known = [tuple(info.reduction()) for info in infos]
+        settings["reductions"] = max(sorted(set(known), reverse=True), key=known.count)
+    if "channels" not in settings:
+        widest = [max(widths) for widths in zip(*(info.channels() for info in infos), strict=False)]
+        takes_all = settings["gate"] in ("soft", "uniform")
+        at_once = len(infos) if takes_all else min(settings["top_k"], len(infos))
+        room = at_once if settings["fusion"] == "concat" else 1
+        settings["channels"] = tuple(room * width for width in widest)
+    return EnsembleSpec(**settings)
+
+
+def check_spec(spec: EnsembleSpec, members: int, *, has_trunk: bool) -> None:
+    """Refuse a spec that a number of members cannot serve.
+
+    Raises:
+        InputError: If `top_k` is larger, or a trunk is needed and not there.
+    """
+    if spec.gate not in ("soft", "uniform") and spec.top_k > members:
+        raise InputError(
+            f"top_k {spec.top_k} is larger than the number of members, {members}; "
+            "lower it, or name more members"
+        )
+    if spec.needs_trunk and not has_trunk:
+        why = "trunk_features" if spec.trunk_features else f"gate {spec.gate}"
+        raise InputError(
+            f"{why} needs a trunk, and none is named; name a registered trunk, or choose the gate "
+            "static, sensor or uniform without trunk_features"
+        )
 
 
 def _is_count(value: object) -> bool:

@@ -4,7 +4,8 @@ import torch
 
 from registry.prototype import Prototype
 from router import Trunk
-from router.ensemble import Ensemble, make_spec
+from router.ensemble import Ensemble
+from router.ensemble_spec import suit_members
 from router.manifest import Pin
 from router.member import Member, without_head
 from sensors import Band, SarChannel
@@ -59,7 +60,7 @@ def make_ensemble(trunk: Trunk | None, members: list[Member] | None = None, **se
     width = 0 if trunk is None else trunk.num_features
     members = make_members(width) if members is None else members
     settings = {"gate": "routed", "top_k": 2, "fusion": "concat", "trunk_image_size": 32} | settings
-    spec = make_spec(members, **settings)
+    spec = suit_members([member.network.feature_info for member in members], **settings)
     return Ensemble(spec, members, None if trunk is None else (trunk, TRUNK_PIN)).eval()
 
 
