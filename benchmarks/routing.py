@@ -77,10 +77,11 @@ def teach(name: str, task: str, seed: int, arguments: argparse.Namespace) -> Pat
         f"trainer.epochs={arguments.epochs}",
         "trainer.batch_size=8",
         "trainer.lr=1e-3",
-        # One task at a time: the gate may leave members unused.
-        "trainer.load_balance=0",
+        "trainer.load_balance=0",  # one task at a time: members may be left unused
         "trainer.energy=false",
     ]
+    if name == "routed":
+        overrides.append("trainer.information=1")  # few chips: they are not to be told apart
     return compose_ensemble(compose_ensemble_config(overrides)).path
 
 

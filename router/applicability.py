@@ -36,10 +36,18 @@ class Pattern:
         return [plan.is_applicable for plan in self.plans]
 
     @property
-    def fit_M(self) -> list[float]:
-        """Mean spectral overlap of a member's bands with those that serve it, 0 to 1."""
+    def match_M2(self) -> list[tuple[float, float]]:
+        """How well each member's bands and the images' go together, 0 to 1 each.
+
+        The mean spectral overlap of the member's bands with those that serve it, and the share of
+        the images' bands that it uses.
+        """
         return [
-            sum(match.overlap for match in plan.matches) / len(plan.wanted) for plan in self.plans
+            (
+                sum(match.overlap for match in plan.matches) / len(plan.wanted),
+                len({c for match in plan.matches for c in match.sources}) / len(plan.given),
+            )
+            for plan in self.plans
         ]
 
     def select(self, x_BCHW: Tensor) -> Tensor:

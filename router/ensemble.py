@@ -332,16 +332,16 @@ class Ensemble(nn.Module):
         patterns = list(find_patterns(images.usable_BCHW, images.bands, self.members))
         shape = (len(images.x_BCHW), len(self.members))
         applicable_BM = torch.zeros(shape, dtype=torch.bool, device=images.x_BCHW.device)
-        fit_BM = images.x_BCHW.new_zeros(shape)
+        match_BM2 = images.x_BCHW.new_zeros((*shape, 2))
         for pattern in patterns:
             rows = slice(None) if pattern.rows is None else pattern.rows
             applicable_BM[rows] = applicable_BM.new_tensor(pattern.applicable_M)
-            fit_BM[rows] = fit_BM.new_tensor(pattern.fit_M)
+            match_BM2[rows] = match_BM2.new_tensor(pattern.match_M2)
         query = None
         if self.spec.gate in TRUNK_GATES:
             assert self.trunk is not None
             query = look(self.trunk, self.spec, images, patterns, gsd)
-        routing: Routing = self.gate(query, applicable_BM, fit_BM)
+        routing: Routing = self.gate(query, applicable_BM, match_BM2)
         return routing
 
     def _fuse(self, images: Images, routing: Routing) -> list[Tensor]:

@@ -6,9 +6,11 @@ from the trunk's wavelength encoder, its ground sample distance, its task, and i
 mean of the trunk's vectors over its training data. A small learned residual is added to each key.
 
 The score is q.k - |k|^2 / 2, over the root of the width: the image's log-likelihood under a
-Gaussian around each key, but for what all members share. Query and prototype pass the same
-projection at first, so that an ensemble that has learned nothing sends an image to the members
-whose training data it resembles, and a member added later is found in the same way.
+Gaussian around each key, but for what all members share. To it comes how well the member's bands
+are served, and how many of the image's bands it uses, each times a learned weight. Query and
+prototype pass the same projection at first, so that an ensemble that has learned nothing sends an
+image to the members whose bands fit and whose training data it resembles, and a member added later
+is found in the same way.
 
 Tensor shapes: B batch, M members, D width of the trunk, F width of a card's code, K width of keys.
 """
@@ -28,6 +30,8 @@ from specialists.task_spec import TASKS
 from specialists.wavelength import CODE_SIZE
 
 _ABSENT = float("-inf")
+_MATCH_WEIGHTS = (10.0, 2.0)
+"""What a score gains from bands that are served perfectly, and from using all of the image's."""
 
 
 class Routing(NamedTuple):
@@ -71,7 +75,7 @@ class Gate(nn.Module):
             self.scorer = StaticScorer(members)
 
     def forward(
-        self, query: tuple[Tensor, Tensor] | None, applicable_BM: Tensor, fit_BM: Tensor
+        self, query: tuple[Tensor, Tensor] | None, applicable_BM: Tensor, match_BM2: Tensor
     ) -> Routing:
         """Choose.
 
@@ -79,18 +83,19 @@ class Gate(nn.Module):
             query: The trunk's vectors (B, D) and ground sample distances (B,) in metres, NaN where
                 not known; None for gates that do not look at the image.
             applicable_BM: bool, which members can run.
-            fit_BM: Mean spectral overlap of each member's bands with those that serve it.
+            match_BM2: How well each member's bands are served, and the share of the image's bands
+                that it uses, 0 to 1 each.
         """
         if self.spec.gate == "uniform":
-            scores_BM = torch.zeros_like(fit_BM)
+            scores_BM = torch.zeros_like(match_BM2[..., 0])
         elif self.spec.gate == "sensor":
-            scores_BM = fit_BM
+            scores_BM = match_BM2 @ match_BM2.new_tensor(_MATCH_WEIGHTS)
         elif isinstance(self.scorer, StaticScorer):
-            scores_BM = self.scorer().expand_as(fit_BM)
+            scores_BM = self.scorer().expand(len(match_BM2), -1)
         else:
             assert self.scorer is not None
             assert query is not None
-            scores_BM = self.scorer(*query)
+            scores_BM = self.scorer(*query, match_BM2)
         return self._choose(scores_BM / self.spec.temperature, applicable_BM)
 
     def _choose(self, scores_BM: Tensor, applicable_BM: Tensor) -> Routing:
@@ -185,6 +190,7 @@ class KeyScorer(nn.Module):
         self.query = nn.Linear(width + 2, key_size, bias=False)
         self.prototype = nn.Linear(width, key_size, bias=False)
         self.card = nn.Linear(CODE_SIZE + 2 + len(TASKS), key_size, bias=False)
+        self.match = nn.Parameter(torch.tensor(_MATCH_WEIGHTS))
         self.residual = nn.ParameterDict({})
         self.prototypes = nn.ParameterDict({})
         self.cards = nn.ParameterDict({})
@@ -228,12 +234,12 @@ class KeyScorer(nn.Module):
         keys_MK: Tensor = self.prototype(prototypes_MD) + self.card(cards_MF) + residual_MK
         return keys_MK
 
-    def forward(self, image_BD: Tensor, gsd_B: Tensor) -> Tensor:
+    def forward(self, image_BD: Tensor, gsd_B: Tensor, match_BM2: Tensor) -> Tensor:
         """Scores (B, M)."""
         image_BD = torch.cat([self._standardize(image_BD), _encode_gsd(gsd_B)], dim=1)
         query_BK, keys_MK = self.query(image_BD), self.keys()
         scores_BM: Tensor = query_BK @ keys_MK.T - keys_MK.square().sum(1) / 2
-        return scores_BM / math.sqrt(keys_MK.shape[1])
+        return scores_BM / math.sqrt(keys_MK.shape[1]) + match_BM2 @ self.match
 
     def _standardize(self, vectors_D: Tensor) -> Tensor:
         return (vectors_D - self.center_D) / self.scale_D

@@ -61,6 +61,8 @@ class ComposeTrainerConfig(TrainerConfig):
         load_balance: Weight of the loss that keeps members in use, see
             `router.composing.terms.load_balance`.
         entropy: Weight of the mean entropy of the gate's probabilities: above 0, they get sharper.
+        information: Weight of what the image tells the gate: above 0, images are sent different
+            ways only as far as that lowers the loss of the task.
         sensor_dropout: Probability that an image loses all bands of one kind of sensor, see
             `router.composing.sensor_dropout`.
     """
@@ -68,6 +70,7 @@ class ComposeTrainerConfig(TrainerConfig):
     noise: float = 0.5
     load_balance: float = 0.01
     entropy: float = 0.0
+    information: float = 0.0
     sensor_dropout: float = 0.0
 
     def check(self) -> None:
@@ -77,7 +80,7 @@ class ComposeTrainerConfig(TrainerConfig):
             InputError: Says what is.
         """
         super().check()
-        for name in ("noise", "load_balance"):
+        for name in ("noise", "load_balance", "information"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InputError(f"trainer.{name} {value} is not 0 or more")

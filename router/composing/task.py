@@ -7,7 +7,7 @@ from torch import Tensor
 
 from router.composing.config import ComposeTrainerConfig
 from router.composing.sensor_dropout import SensorDropout
-from router.composing.terms import load_balance, mean_entropy, watch_gate
+from router.composing.terms import information, load_balance, mean_entropy, watch_gate
 from router.task_ensemble import TaskEnsemble
 from specialists.augment import Augment, Batch
 from specialists.task import SpecialistTask
@@ -63,8 +63,12 @@ class ComposeTask(SpecialistTask[TaskEnsemble]):
         with watch_gate(self.specialist.ensemble.gate) as decided:
             loss = super().training_step(batch, batch_idx)
         [routing] = decided
-        balance, entropy = load_balance(routing), mean_entropy(routing)
-        for name, term in (("load_balance", balance), ("entropy", entropy)):
+        terms = {
+            "load_balance": load_balance(routing),
+            "entropy": mean_entropy(routing),
+            "information": information(routing),
+        }
+        for name, term in terms.items():
             self.log(
                 f"train_{name}",
                 term.detach(),
@@ -73,4 +77,5 @@ class ComposeTask(SpecialistTask[TaskEnsemble]):
                 batch_size=len(routing.weights_BM),
                 sync_dist=True,
             )
-        return loss + self.recipe.load_balance * balance + self.recipe.entropy * entropy
+            loss = loss + getattr(self.recipe, name) * term
+        return loss

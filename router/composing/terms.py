@@ -49,6 +49,23 @@ def load_balance(routing: Routing) -> Tensor:
 
 def mean_entropy(routing: Routing) -> Tensor:
     """Mean entropy of the probabilities of an image's members, in nats; a scalar."""
+    return _entropy(routing.probabilities_BM).mean()
+
+
+def information(routing: Routing) -> Tensor:
+    """What an image tells the gate: the mutual information of image and member, in nats; a scalar.
+
+    0 where all images are sent the same way: the entropy of the mean probabilities less the mean
+    entropy, over images for which some member can run.
+    """
+    likely_BM = routing.probabilities_BM[routing.applicable_BM.any(1)]
+    if not len(likely_BM):
+        return routing.probabilities_BM.sum() * 0
+    return _entropy(likely_BM.mean(0)) - _entropy(likely_BM).mean()
+
+
+def _entropy(likely_M: Tensor) -> Tensor:
+    """Entropy over the last axis, in nats."""
     # Those that cannot run have probability 0, where the logarithm has no gradient.
-    likely_BM = routing.probabilities_BM.where(routing.probabilities_BM > 0, 1.0)
-    return -(likely_BM * likely_BM.log()).sum(1).mean()
+    likely_M = likely_M.where(likely_M > 0, 1.0)
+    return -(likely_M * likely_M.log()).sum(-1)

@@ -30,7 +30,7 @@ def test_defaults_are_the_same_in_yaml_and_python():
     assert config.ensemble == built.ensemble
     assert config.head == built.head
     assert (config.head.head, config.head.decoder) == ("pool", "linear")
-    for name in ("noise", "load_balance", "entropy", "sensor_dropout"):
+    for name in ("noise", "load_balance", "entropy", "information", "sensor_dropout"):
         assert getattr(config.trainer, name) == getattr(ComposeTrainerConfig(), name)
 
 

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from router.composing.terms import load_balance, mean_entropy, watch_gate
+from router.composing.terms import information, load_balance, mean_entropy, watch_gate
 from router.gate import Routing
 
 
@@ -84,3 +86,23 @@ def test_a_gate_is_watched_within_the_block_alone():
         gate(routing)
     gate(routing)
     assert decided == [routing]
+
+
+def test_information_is_what_the_image_tells_of_the_member():
+    _, routing = route([[1.0, 0.0], [1.0, 0.0]])
+    assert information(routing).item() == pytest.approx(0, abs=1e-12)
+    _, routing = route([[30.0, 0.0], [0.0, 30.0]])
+    assert information(routing).item() == pytest.approx(math.log(2))
+    partly, routing = route([[1.0, 0.0], [0.0, 1.0]])
+    value = information(routing)
+    value.backward()
+    assert 0 < value.item() < math.log(2)
+    # It pulls the images towards one another.
+    assert partly.grad[0, 0] > 0 > partly.grad[1, 0]
+
+
+def test_images_that_nobody_can_take_tell_nothing():
+    _, routing = route([[1.0, 0.0], [1.0, 0.0]], [[True, True], [False, False]])
+    assert information(routing).item() == pytest.approx(0, abs=1e-12)
+    _, routing = route([[1.0, 0.0]], [[False, False]])
+    assert information(routing).item() == 0
