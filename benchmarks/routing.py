@@ -7,13 +7,15 @@ Every task is one that no member was trained on. For each, and for each seed, ga
 on its training split (`compose-ensemble`); then every encoder is frozen and evaluated by the same
 probe (`evaluate-encoder`: `linear` for scenes, `pixel_linear` for pixels) with the same splits:
 
-- `routed`: the two members that the gate chooses for an image;
+- `routed`: the two members that the gate chooses for an image; `routed+trunk`: what the trunk saw for
+  that is fused, too;
 - `untaught`: the same gate before it learned anything (nearest prototype);
 - `static`: the two members that a gate which does not see the image learned to choose;
 - `sensor`: the two members whose bands fit best;
 - `concat`: all members that can run, behind one another; `average`: the mean of their features;
-- every member that can run alone; the best of them is chosen on the selection split;
-- the trunk alone, and the floors.
+- every member that can run alone, and the floors, by the first seed; by the others, the member that
+  was best on the selection split;
+- the trunk alone.
 
 What is finished is not done again. At the end, a table with the score and its interval (bootstrap
 over test samples and seeds), parameters that an image touches, multiply-adds, and milliseconds an
@@ -23,7 +25,6 @@ image, alone and in a batch, all measured in this run.
 import argparse
 import json
 import os
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from sensors import BandPlan
 from specialists.data import load_splits
 from specialists.named_data import load_data_config
 
-TAUGHT = {"routed": "routed", "static": "static"}
+TAUGHT = ("routed", "routed+trunk", "static")
 UNTAUGHT: dict[str, dict[str, Any]] = {
     "untaught": {"gate": "routed", "top_k": 2},
     "sensor": {"gate": "sensor", "top_k": 2},
@@ -71,7 +72,8 @@ def teach(name: str, task: str, seed: int, arguments: argparse.Namespace) -> Pat
         f"data.root={arguments.root}",
         f"members=[{','.join(arguments.members)}]",
         f"trunk={arguments.trunk}",
-        f"ensemble.gate={TAUGHT[name]}",
+        f"ensemble.gate={name.removesuffix('+trunk')}",
+        f"ensemble.trunk_features={name.endswith('+trunk')}",
         f"run_dir={folder}",
         f"seed={seed}",
         f"trainer.epochs={arguments.epochs}",
@@ -80,7 +82,7 @@ def teach(name: str, task: str, seed: int, arguments: argparse.Namespace) -> Pat
         "trainer.load_balance=0",  # one task at a time: members may be left unused
         "trainer.energy=false",
     ]
-    if name == "routed":
+    if name != "static":
         overrides.append("trainer.information=1")  # few chips: they are not to be told apart
     return compose_ensemble(compose_ensemble_config(overrides)).path
 
@@ -104,6 +106,8 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
     applicable = find_members(task, arguments, registry)
     console.print(f"{task}: {len(applicable)} of {len(arguments.members)} members can run")
     for seed in arguments.seeds:
+        is_first = seed == arguments.seeds[0]
+        alone = applicable if is_first else [choose_best(task, arguments)]
         encoders: list[Any] = [
             {"source": str(teach(name, task, seed, arguments)), "name": name} for name in TAUGHT
         ]
@@ -111,7 +115,7 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
             {"source": str(compose(name, task, applicable, arguments)), "name": name}
             for name in UNTAUGHT
         ]
-        encoders += [*applicable, {"source": f"trunk:{arguments.trunk}", "name": "trunk"}]
+        encoders += [*alone, {"source": f"trunk:{arguments.trunk}", "name": "trunk"}]
         config = compose_evaluation(
             [
                 "encoders=[]",
@@ -120,7 +124,8 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
                 f"seeds=[{seed}]",
                 f"root={arguments.root}",
                 f"out={arguments.out / task / 'results'}",
-                f"efficiency={'all' if seed == arguments.seeds[0] else 'none'}",
+                f"floors={is_first}",
+                f"efficiency={'all' if is_first else 'none'}",
                 "energy_seconds=0.1",
                 "examples=0",
             ]
@@ -129,22 +134,25 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
         evaluate(config)
 
 
+def choose_best(task: str, arguments: argparse.Namespace) -> str:
+    """The member that is best alone on the selection split, by the first seed."""
+    cells = ResultsFolder(arguments.out / task / "results").read_all("cells")
+    scores = {
+        cell["encoder"]: max(cell["hyperparameters"]["sweep"].values())
+        for cell in cells
+        if cell["status"] == "done"
+        and "@" in cell["encoder"]
+        and cell["seed"] == arguments.seeds[0]
+    }
+    return max(scores, key=lambda name: scores[name])
+
+
 def report(task: str, arguments: argparse.Namespace) -> Table:
     """The table of one task."""
     folder = ResultsFolder(arguments.out / task / "results")
     results = json.loads(folder.results.read_text())
     costs = {record["encoder"]: record["measured"] for record in folder.read_all("efficiency")}
-    validation = {
-        name: statistics.mean(
-            max(cell["hyperparameters"]["sweep"].values())
-            for cell in results["cells"]
-            if cell["encoder"] == name
-            and cell["status"] == "done"
-            and "sweep" in cell["hyperparameters"]
-        )
-        for name in {cell["encoder"] for cell in results["cells"] if "@" in cell["encoder"]}
-    }
-    best = max(validation, key=lambda name: validation[name])
+    best = choose_best(task, arguments)
     table = Table("encoder", "score", "interval", "parameters", "MACs", title=task)
     table.add_column("ms alone", justify="right")
     table.add_column("ms in a batch", justify="right")

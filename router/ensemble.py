@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from registry import Reference, Registry, SpecialistCard
 from router.applicability import find_patterns
 from router.compatibility import report_doubts
-from router.ensemble_spec import TRUNK_GATES, EnsembleSpec, check_spec, suit_members
-from router.execution import Images, look, nobody_can, prepare_images, run_member, run_trunk
+from router.ensemble_spec import EnsembleSpec, check_spec, suit_members
+from router.execution import Images, View, look, nobody_can, prepare_images, run_member
 from router.explanation import Explanation, explain_routing
 from router.find import find_trunk_pin
 from router.fusion import TRUNK, Fusion, Source
@@ -212,7 +212,9 @@ class Ensemble(nn.Module):
             InputError: If shapes do not fit together, or no member can run and there is no trunk.
         """
         images = self._prepare(x_BCHW, bands, valid)
-        return self._fuse(images, routing or self._route(images, gsd))
+        if routing is not None:
+            return self._fuse(images, routing, None)
+        return self._fuse(images, *self._route(images, gsd))
 
     def forward(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
@@ -231,7 +233,7 @@ class Ensemble(nn.Module):
 
         Arguments and errors as for `forward_features`.
         """
-        return self._route(self._prepare(x_BCHW, bands, valid), gsd)
+        return self._route(self._prepare(x_BCHW, bands, valid), gsd)[0]
 
     def gate_weights(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
@@ -255,7 +257,7 @@ class Ensemble(nn.Module):
         Arguments and errors as for `forward_features`.
         """
         images = self._prepare(x_BCHW, bands, valid)
-        routing = self._route(images, gsd)
+        routing, _ = self._route(images, gsd)
         explanations: dict[int, Explanation] = {}
         for pattern in find_patterns(images.usable_BCHW, images.bands, self.members):
             rows = range(len(x_BCHW)) if pattern.rows is None else pattern.rows.tolist()
@@ -328,7 +330,8 @@ class Ensemble(nn.Module):
     ) -> Images:
         return prepare_images(x_BCHW, bands, valid, self.spec.reductions[-1])
 
-    def _route(self, images: Images, gsd: float | None) -> Routing:
+    def _route(self, images: Images, gsd: float | None) -> tuple[Routing, View | None]:
+        """What the gate decides, and what the trunk saw, if it looked."""
         patterns = list(find_patterns(images.usable_BCHW, images.bands, self.members))
         shape = (len(images.x_BCHW), len(self.members))
         applicable_BM = torch.zeros(shape, dtype=torch.bool, device=images.x_BCHW.device)
@@ -337,14 +340,14 @@ class Ensemble(nn.Module):
             rows = slice(None) if pattern.rows is None else pattern.rows
             applicable_BM[rows] = applicable_BM.new_tensor(pattern.applicable_M)
             match_BM2[rows] = match_BM2.new_tensor(pattern.match_M2)
-        query = None
-        if self.spec.gate in TRUNK_GATES:
-            assert self.trunk is not None
-            query = look(self.trunk, self.spec, images, patterns, gsd)
-        routing: Routing = self.gate(query, applicable_BM, match_BM2)
-        return routing
+        view = None
+        if self.trunk is not None and self.spec.needs_trunk:
+            with_levels = self.spec.trunk_features
+            view = look(self.trunk, self.spec, images, gsd, with_levels=with_levels)
+        routing: Routing = self.gate(view, applicable_BM, match_BM2)
+        return routing, view
 
-    def _fuse(self, images: Images, routing: Routing) -> list[Tensor]:
+    def _fuse(self, images: Images, routing: Routing, view: View | None) -> list[Tensor]:
         sources: dict[str, Source] = {}
         for number, member in enumerate(self.members):
             source = run_member(member, images, routing.weights_BM[:, number])
@@ -360,12 +363,21 @@ class Ensemble(nn.Module):
                 )
             warnings.warn(f"{text}\nthe trunk's own features are used instead", stacklevel=3)
         if self.trunk is not None and (self.spec.trunk_features or len(alone)):
-            everyone = torch.arange(len(images.x_BCHW), device=alone.device)
-            rows = everyone if self.spec.trunk_features else alone
-            sources[TRUNK] = run_trunk(self.trunk, self.spec, images, rows)
+            rows = None if self.spec.trunk_features else alone
+            sources[TRUNK] = self._see(images, rows, view)
         height, width = images.x_BCHW.shape[-2:]
         fused: list[Tensor] = self.fusion(sources, len(images.x_BCHW), (height, width))
         return fused
+
+    def _see(self, images: Images, rows: Tensor | None, view: View | None) -> Source:
+        """The trunk's own pyramid, of some images or all; it runs unless that was asked before."""
+        assert self.trunk is not None
+        levels = None if view is None else view.levels
+        if levels is None:
+            levels = look(self.trunk, self.spec, images.select(rows), with_levels=True).levels
+        assert levels is not None
+        weights_b = images.x_BCHW.new_ones(len(levels[0]))
+        return Source(levels, rows, weights_b, self.trunk.feature_info.reduction())
 
 
 def _keep_own(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:

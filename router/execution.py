@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from router.applicability import Pattern, describe_missing, find_patterns
+from router.applicability import describe_missing, find_patterns
 from router.ensemble_spec import EnsembleSpec
 from router.fusion import Source
 from router.input_size import fit_to_patches
@@ -82,50 +82,65 @@ def run_member(member: Member, images: Images, weights_B: Tensor) -> Source | No
     return Source(levels, chosen, weights_b, member.network.feature_info.reduction())
 
 
-@torch.no_grad()
-def run_trunk(trunk: Trunk, spec: EnsembleSpec, images: Images, rows: Tensor) -> Source:
-    """Run the trunk for its own pyramid on some of the images.
+class View(NamedTuple):
+    """What the trunk saw in a batch.
 
     Args:
-        trunk: The trunk.
-        spec: Of the ensemble.
-        images: All of the batch.
-        rows: Which of them.
+        vectors_BD: One vector for each image.
+        gsd_B: Its ground sample distance in metres, NaN if it is not known.
+        levels: The trunk's own pyramid, (B, D, H_i, W_i), finest first, if it was asked for.
     """
-    own = images.select(rows)
-    found: list[list[Tensor]] = []
-    order: list[Tensor] = []
-    for pattern in find_patterns(own.usable_BCHW, own.bands, ()):
-        found.append(trunk.forward_features(*_as_trunk_sees(trunk, spec, own, pattern)))
-        everything = torch.arange(len(rows), device=rows.device)
-        order.append(everything if pattern.rows is None else pattern.rows)
-    back = torch.cat(order).argsort()
-    levels = [torch.cat(parts)[back] for parts in zip(*found, strict=True)]
-    weights_b = own.x_BCHW.new_ones(len(rows))
-    return Source(levels, rows, weights_b, trunk.feature_info.reduction())
+
+    vectors_BD: Tensor
+    gsd_B: Tensor
+    levels: Sequence[Tensor] | None
 
 
 @torch.no_grad()
 def look(
-    trunk: Trunk, spec: EnsembleSpec, images: Images, patterns: Sequence[Pattern], gsd: float | None
-) -> tuple[Tensor, Tensor]:
-    """The trunk's vectors (B, D) of images, and their ground sample distances (B,), NaN if unknown.
+    trunk: Trunk,
+    spec: EnsembleSpec,
+    images: Images,
+    gsd: float | None = None,
+    *,
+    with_levels: bool = False,
+) -> View:
+    """Run the trunk once on every image of a batch, each with the bands that it has.
 
     Args:
         trunk: The trunk.
         spec: Of the ensemble.
         images: The batch.
-        patterns: Which of them have which bands.
         gsd: In metres; None for that of each image's own bands.
+        with_levels: Give the pyramid, too.
     """
     x_BCHW = images.x_BCHW
     vectors_BD = x_BCHW.new_zeros(len(x_BCHW), trunk.num_features)
     gsd_B = x_BCHW.new_zeros(len(x_BCHW))
-    for pattern in patterns:
-        rows = slice(None) if pattern.rows is None else pattern.rows
-        vectors_BD[rows] = trunk.embed(*_as_trunk_sees(trunk, spec, images, pattern))
+    found: list[list[Tensor]] = []
+    order: list[Tensor] = []
+    for pattern in find_patterns(images.usable_BCHW, images.bands, ()):
+        rows = pattern.rows
+        if rows is None:
+            rows = torch.arange(len(x_BCHW), device=x_BCHW.device)
+        fitted, usable = fit_to_patches(
+            pattern.select(x_BCHW),
+            pattern.select(images.usable_BCHW),
+            trunk.spec.patch_size,
+            spec.trunk_image_size,
+        )
+        if with_levels:
+            vectors_BD[rows], levels = trunk.embed_and_features(fitted, pattern.bands, usable)
+            found.append(levels)
+            order.append(rows)
+        else:
+            vectors_BD[rows] = trunk.embed(fitted, pattern.bands, usable)
         gsd_B[rows] = _gsd_of(pattern.bands) if gsd is None else gsd
-    return vectors_BD, gsd_B
+    if not with_levels:
+        return View(vectors_BD, gsd_B, None)
+    back = torch.cat(order).argsort()
+    pyramid = [torch.cat(parts)[back] for parts in zip(*found, strict=True)]
+    return View(vectors_BD, gsd_B, pyramid)
 
 
 def nobody_can(members: Sequence[Member], images: Images, rows: Tensor) -> str:
@@ -138,19 +153,6 @@ def nobody_can(members: Sequence[Member], images: Images, rows: Tensor) -> str:
         for member, plan in zip(members, pattern.plans, strict=True)
     ]
     return f"no member can run on the bands {names}; missing are" + "".join(lines)
-
-
-def _as_trunk_sees(
-    trunk: Trunk, spec: EnsembleSpec, images: Images, pattern: Pattern
-) -> tuple[Tensor, tuple[Channel, ...], Tensor]:
-    """The images of a pattern at the trunk's size, their bands, and where they are usable."""
-    x_bCHW, usable = fit_to_patches(
-        pattern.select(images.x_BCHW),
-        pattern.select(images.usable_BCHW),
-        trunk.spec.patch_size,
-        spec.trunk_image_size,
-    )
-    return x_bCHW, pattern.bands, usable
 
 
 def _gsd_of(bands: Sequence[Channel]) -> float:

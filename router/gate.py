@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from router.ensemble_spec import EnsembleSpec
+from router.execution import View
 from router.member import Member
 from router.trunk import Trunk
 from specialists.task_spec import TASKS
@@ -74,14 +75,11 @@ class Gate(nn.Module):
         elif spec.gate == "static":
             self.scorer = StaticScorer(members)
 
-    def forward(
-        self, query: tuple[Tensor, Tensor] | None, applicable_BM: Tensor, match_BM2: Tensor
-    ) -> Routing:
+    def forward(self, view: View | None, applicable_BM: Tensor, match_BM2: Tensor) -> Routing:
         """Choose.
 
         Args:
-            query: The trunk's vectors (B, D) and ground sample distances (B,) in metres, NaN where
-                not known; None for gates that do not look at the image.
+            view: What the trunk saw; None for gates that do not look at the image.
             applicable_BM: bool, which members can run.
             match_BM2: How well each member's bands are served, and the share of the image's bands
                 that it uses, 0 to 1 each.
@@ -94,8 +92,8 @@ class Gate(nn.Module):
             scores_BM = self.scorer().expand(len(match_BM2), -1)
         else:
             assert self.scorer is not None
-            assert query is not None
-            scores_BM = self.scorer(*query, match_BM2)
+            assert view is not None
+            scores_BM = self.scorer(view.vectors_BD, view.gsd_B, match_BM2)
         return self._choose(scores_BM / self.spec.temperature, applicable_BM)
 
     def _choose(self, scores_BM: Tensor, applicable_BM: Tensor) -> Routing:

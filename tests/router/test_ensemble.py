@@ -238,6 +238,21 @@ def test_trunk_features_are_fused_too(trunk):
     )
 
 
+@pytest.mark.parametrize("trunk_features", [False, True])
+def test_the_trunk_runs_once_for_an_image(trunk, trunk_features, request):
+    ensemble = make_ensemble(trunk, trunk_features=trunk_features)
+    seen = []
+    handle = ensemble.trunk.blocks[0].register_forward_pre_hook(
+        lambda _, inputs: seen.append(len(inputs[0]))
+    )
+    request.addfinalizer(handle.remove)
+    x = make_images(4)
+    valid = torch.ones_like(x, dtype=torch.bool)
+    valid[1, :3] = False
+    ensemble.forward_features(x, ALL, valid)
+    assert sum(seen) == 4
+
+
 def test_explanations_name_weights_and_missing_bands(routed):
     x = make_images(3)
     explained = routed.explain(x[:, :3], ALL[:3])
