@@ -7,8 +7,8 @@ Every task is one that no member was trained on. For each, and for each seed, ga
 on its training split (`compose-ensemble`); then every encoder is frozen and evaluated by the same
 probe (`evaluate-encoder`: `linear` for scenes, `pixel_linear` for pixels) with the same splits:
 
-- `routed`: the two members that the gate chooses for an image; `routed+trunk`: what the trunk saw for
-  that is fused, too;
+- `routed`: the two members that the gate chooses for an image; `routed+trunk`: what the trunk saw
+  is fused, too;
 - `untaught`: the same gate before it learned anything (nearest prototype);
 - `static`: the two members that a gate which does not see the image learned to choose;
 - `sensor`: the two members whose bands fit best;
