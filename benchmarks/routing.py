@@ -13,9 +13,10 @@ probe (`evaluate-encoder`: `linear` for scenes, `pixel_linear` for pixels) with 
 - `static`: the two members that a gate which does not see the image learned to choose;
 - `sensor`: the two members whose bands fit best;
 - `concat`: all members that can run, behind one another; `average`: the mean of their features;
-- every member that can run alone, and the floors, by the first seed; by the others, the member that
-  was best on the selection split;
-- the trunk alone.
+- every member that can run alone, and the trunk; the floors.
+
+`untaught`, `sensor`, the floors, and all members but the one that was best on the selection split
+are evaluated by the first seed alone.
 
 What is finished is not done again. At the end, a table with the score and its interval (bootstrap
 over test samples and seeds), parameters that an image touches, multiply-adds, and milliseconds an
@@ -113,7 +114,7 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
         ]
         encoders += [
             {"source": str(compose(name, task, applicable, arguments)), "name": name}
-            for name in UNTAUGHT
+            for name in (UNTAUGHT if is_first else ("concat", "average"))
         ]
         encoders += [*alone, {"source": f"trunk:{arguments.trunk}", "name": "trunk"}]
         config = compose_evaluation(
