@@ -1,5 +1,7 @@
 """Small members and ensembles in memory, for the tests of the router."""
 
+import functools
+
 import torch
 
 from registry.prototype import Prototype
@@ -22,8 +24,12 @@ SPREADS = torch.tensor([0.05, 0.1, 0.1, 4.0, 4.0])[:, None, None]
 TRUNK_PIN = Pin("small-trunk", "1.0.0", "ab" * 32)
 
 
+@functools.cache
 def make_member(name: str, bands: tuple, *, width: int = 0, stem_stride: int = 4) -> Member:
-    """A specialist with random weights that follow from its name, and its prototype."""
+    """A specialist with random weights that follow from its name, and its prototype.
+
+    It is frozen, so ensembles may share it.
+    """
     seed = sum(name.encode())
     torch.manual_seed(seed)
     spec = SpecialistSpec(
