@@ -14,7 +14,8 @@ from mapping import cli
 from rasters import RasterImage, write_raster
 from registry import Registry
 from router import TrunkSpec, build_trunk
-from router.ensemble import Ensemble, make_spec
+from router.ensemble import Ensemble
+from router.ensemble_spec import suit_members
 from router.manifest import Pin
 from router.member import load_member
 from router.task_ensemble import TaskEnsemble
@@ -163,7 +164,8 @@ def make_ensemble(guild):
             trunk = build_trunk(TrunkSpec(generator_hidden_size=64, **small))
             trunk = (trunk, Pin("small-trunk", "1.0.0", "ab" * 32))
         members = [load_member(name, guild) for name in ("optical", "radar")]
-        spec = make_spec(members, gate=gate, top_k=top_k, fusion="concat", trunk_image_size=32)
+        infos = [member.network.feature_info for member in members]
+        spec = suit_members(infos, gate=gate, top_k=top_k, fusion="concat", trunk_image_size=32)
         task = TaskSpec(
             task="semantic-segmentation",
             bands=(*BANDS, *RADAR),
