@@ -93,6 +93,7 @@ def part_windows(ensemble, images, bands):
     mean_K = asked[0].mean(0)
     step_K = 0.5 * (asked[0][0] - mean_K)
     with torch.no_grad():
+        scorer.match.zero_()
         scorer.residual["radar@1:0:0"].copy_(mean_K + step_K)
         scorer.residual["optical@1:0:0"].copy_(mean_K - step_K)
 
