@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from router.ensemble import Ensemble
-from router.ensemble_spec import TRUNK_GATES
 from sensors import Channel
 from specialists.cost import count_parameters
 
@@ -85,8 +84,7 @@ class EnsembleEncoder(nn.Module):
         members = sum(ran[name].mean() * count_parameters(networks[name]) for name in networks)
         spec, trunk = self.ensemble.spec, 0.0
         if self.ensemble.trunk is not None:
-            always = spec.gate in TRUNK_GATES or spec.trunk_features
-            share = 1.0 if always else float(np.mean(~np.any(list(ran.values()), axis=0)))
+            share = 1.0 if spec.needs_trunk else float(np.mean(~np.any(list(ran.values()), axis=0)))
             trunk = share * count_parameters(self.ensemble.trunk)
         own = count_parameters(self.ensemble.gate) + count_parameters(self.ensemble.fusion)
         return round(own + trunk + float(members))
@@ -95,7 +93,7 @@ class EnsembleEncoder(nn.Module):
         """What it is, in a phrase."""
         spec, pin = self.ensemble.spec, self.ensemble.trunk_pin
         names = ", ".join(member.reference for member in self.ensemble.members)
-        chosen = "all" if spec.gate in ("soft", "uniform") else f"top {spec.top_k}"
+        chosen = "all" if spec.takes_all else f"top {spec.top_k}"
         through = "" if pin is None else f", trunk {pin.reference}"
         return (
             f"{chosen} of {len(self.ensemble.members)} specialists ({names}) by the {spec.gate} "

@@ -139,7 +139,7 @@ def load_with_head(source: str | Path, registry: Registry | None = None) -> Ense
     """
     registry = registry or Registry.open()
     manifest, weights = find_manifest(source, registry)
-    trunk = None if manifest.trunk is None else _load_pinned_trunk(manifest.trunk, registry)
+    trunk = None if manifest.trunk is None else load_pinned_trunk(manifest.trunk, registry)
     members = [load_pinned_member(pin, registry) for pin in manifest.members]
     network: Any = Ensemble(manifest.spec, members, trunk)
     if manifest.task is not None:
@@ -179,7 +179,12 @@ def find_manifest(source: str | Path, registry: Registry) -> tuple[Manifest, Pat
     return manifest, weights
 
 
-def _load_pinned_trunk(pin: Pin, registry: Registry) -> tuple[Trunk, Pin]:
+def load_pinned_trunk(pin: Pin, registry: Registry) -> tuple[Trunk, Pin]:
+    """The trunk that a manifest names, at exactly the bytes that it pins, and that pin.
+
+    Raises:
+        InputError: If the registry has no such bytes, or they were changed.
+    """
     try:
         path = registry.blob(pin.sha256)
     except InputError as error:

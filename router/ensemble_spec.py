@@ -15,6 +15,8 @@ are nearest to the image's. `uniform`: all that can run, with equal weights.
 """
 TRUNK_GATES = ("routed", "soft")
 """Gates that look at the image, and so need a trunk."""
+ALL_GATES = ("soft", "uniform")
+"""Gates that run all members that can, whatever `top_k` is."""
 FUSIONS = ("concat", "sum", "attention")
 """How the pyramids of several members become one, see `router.fusion`."""
 
@@ -81,6 +83,11 @@ class EnsembleSpec:
         )
 
     @property
+    def takes_all(self) -> bool:
+        """Whether all members that can run do."""
+        return self.gate in ALL_GATES
+
+    @property
     def needs_trunk(self) -> bool:
         """Whether it cannot run without a trunk."""
         return self.gate in TRUNK_GATES or self.trunk_features
@@ -121,7 +128,7 @@ def suit_members(infos: Sequence[Any], **settings: Any) -> EnsembleSpec:  # noqa
         settings["reductions"] = max(sorted(set(known), reverse=True), key=known.count)
     if "channels" not in settings:
         widest = [max(widths) for widths in zip(*(info.channels() for info in infos), strict=False)]
-        takes_all = settings["gate"] in ("soft", "uniform")
+        takes_all = settings["gate"] in ALL_GATES
         at_once = len(infos) if takes_all else min(settings["top_k"], len(infos))
         room = at_once if settings["fusion"] == "concat" else 1
         settings["channels"] = tuple(room * width for width in widest)
@@ -134,7 +141,7 @@ def check_spec(spec: EnsembleSpec, members: int, *, has_trunk: bool) -> None:
     Raises:
         InputError: If `top_k` is larger, or a trunk is needed and not there.
     """
-    if spec.gate not in ("soft", "uniform") and spec.top_k > members:
+    if not spec.takes_all and spec.top_k > members:
         raise InputError(
             f"top_k {spec.top_k} is larger than the number of members, {members}; "
             "lower it, or name more members"

@@ -180,8 +180,7 @@ class Fusion(nn.Module):
             ran_b = torch.ones_like(source.weights_b)
             rows = source.rows
             counts_B = counts_B + ran_b if rows is None else counts_B.index_add(0, rows, ran_b)
-        takes_all = self.spec.gate in ("soft", "uniform")
-        return counts_B if takes_all else counts_B.clamp_max(self.spec.top_k)
+        return counts_B if self.spec.takes_all else counts_B.clamp_max(self.spec.top_k)
 
     def _project(self, key: str, part: Tensor, level: int) -> Tensor:
         projections = self.projections[key]

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from router.ensemble_spec import EnsembleSpec
+from router.ensemble_spec import TRUNK_GATES, EnsembleSpec
 from router.execution import View
 from router.member import Member
 from router.trunk import Trunk
@@ -69,7 +69,7 @@ class Gate(nn.Module):
         self.spec = spec
         self.noise = 0.0
         self.scorer: nn.Module | None = None
-        if spec.gate in ("routed", "soft"):
+        if spec.gate in TRUNK_GATES:
             assert trunk is not None
             self.scorer = KeyScorer(spec, members, trunk)
         elif spec.gate == "static":
@@ -98,8 +98,7 @@ class Gate(nn.Module):
 
     def _choose(self, scores_BM: Tensor, applicable_BM: Tensor) -> Routing:
         probabilities_BM = _softmax(scores_BM, applicable_BM)
-        takes_all = self.spec.gate in ("soft", "uniform")
-        if takes_all or self.spec.top_k >= scores_BM.shape[1]:
+        if self.spec.takes_all or self.spec.top_k >= scores_BM.shape[1]:
             return Routing(probabilities_BM, probabilities_BM, applicable_BM)
         ranked_BM = scores_BM.detach()
         if self.training and self.noise:

@@ -27,7 +27,6 @@ from specialists.cost import count_call_macs, count_parameters
 from specialists.tensor_files import open_tensors
 
 _RED_GREEN_BLUE = (Band("red", 0.665, 0.03), Band("green", 0.56, 0.03), Band("blue", 0.49, 0.06))
-_ALL_RUN = ("soft", "uniform")  # gates that ask every member
 
 
 def describe_trunk(trunk: Trunk, weights: Path, **facts: Any) -> ModelCard:  # noqa: ANN401
@@ -78,7 +77,7 @@ def describe_ensemble(
         )
     members, trunk = find_parts(manifest, registry)
     task, spec = manifest.task, manifest.spec
-    run = len(members) if spec.gate in _ALL_RUN else min(spec.top_k, len(members))
+    run = len(members) if spec.takes_all else min(spec.top_k, len(members))
     mean_macs = sum(card.macs for card in members) / len(members)
     parts: list[Card] = [*members, *trunk]
     return ModelCard(

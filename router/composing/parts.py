@@ -13,12 +13,16 @@ from router.applicability import describe_missing
 from router.composing.config import ComposeConfig
 from router.composing.sensor_dropout import KINDS, kind_of_sensor
 from router.ensemble import Ensemble
-from router.ensemble_files import encoder_of, find_manifest, load_with_head
+from router.ensemble_files import (
+    encoder_of,
+    find_manifest,
+    load_pinned_trunk,
+    load_with_head,
+)
 from router.ensemble_spec import EnsembleSpec
 from router.manifest import Pin
 from router.member import Member, load_pinned_member
 from router.task_ensemble import TaskEnsemble
-from router.trunk_weights import load_trunk
 from sensors.bands import Channel
 from sensors.errors import InputError
 from sensors.plan import BandPlan
@@ -71,10 +75,8 @@ def rebuild(record: Mapping[str, Any], registry: Registry) -> Ensemble:
         InputError: If the registry has a part no longer.
     """
     members = [load_pinned_member(Pin(**entry), registry) for entry in record["members"]]
-    trunk = None
-    if record["trunk"] is not None:
-        pin = Pin(**record["trunk"])
-        trunk = load_trunk(registry.blob(pin.sha256)), pin
+    pin = record["trunk"]
+    trunk = None if pin is None else load_pinned_trunk(Pin(**pin), registry)
     return Ensemble(EnsembleSpec.from_dict(record["spec"]), members, trunk)
 
 
