@@ -125,13 +125,12 @@ def measure(task: str, arguments: argparse.Namespace) -> None:
                 f"seeds=[{seed}]",
                 f"root={arguments.root}",
                 f"out={arguments.out / task / 'results'}",
-                f"floors={is_first}",
                 f"efficiency={'all' if is_first else 'none'}",
                 "energy_seconds=0.1",
                 "examples=0",
             ]
         )
-        config.encoders = encoders
+        config.encoders, config.floors = encoders, is_first
         evaluate(config)
 
 
