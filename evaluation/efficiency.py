@@ -142,8 +142,8 @@ def measure_efficiency(
             "parameters": count_parameters(module),
             "parameters_touched": _touched(workload, gate),
             "macs": round(statistics.mean(map(count_call_macs, ones))),
-            "images_per_second": batch_size / _median_seconds(batch, device),
-            "latency_ms": 1000 * _median_seconds(_in_turn(ones), device),
+            "images_per_second": batch_size / median_seconds(batch, device),
+            "latency_ms": 1000 * median_seconds(_in_turn(ones), device),
         }
         notes: dict[str, str] = {}
         with _noting(notes, "energy_wh_per_1000_images", "energy_method"):
@@ -152,7 +152,7 @@ def measure_efficiency(
             )
         with _noting(notes, "training_images_per_second", "training_energy_wh_per_1000_images"):
             training = workload.training()
-            found["training_images_per_second"] = batch_size / _median_seconds(training, device)
+            found["training_images_per_second"] = batch_size / median_seconds(training, device)
             found["training_energy_wh_per_1000_images"], _ = _watt_hours(
                 training, batch_size, energy_seconds, device
             )
@@ -207,7 +207,8 @@ def _noting(notes: dict[str, str], *names: str) -> Iterator[None]:
         notes |= dict.fromkeys(names, f"{error!s:.300}")
 
 
-def _median_seconds(step: Step, device: str) -> float:
+def median_seconds(step: Step, device: str) -> float:
+    """Median time of a step, run in a row after a warm-up."""
     for _ in range(_WARMUP):
         step()
     _wait_for(device)

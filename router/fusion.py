@@ -104,11 +104,95 @@ class Fusion(nn.Module):
         """Widths of the levels of a pyramid that serve the fused levels."""
         return [channels[_nearest(reductions, wanted)] for wanted in self.spec.reductions]
 
+    @torch.no_grad()
+    def hand_over(self, key: str, twin: str) -> None:
+        """Let a network take over another's part in `concat`, if both give the same pyramid.
+
+        Args:
+            key: Of the one that is to be removed.
+            twin: Of the one that stays.
+        """
+        for level in range(len(self.spec.reductions)):
+            gone, stays = self._norm(key, level), self._norm(twin, level)
+            # Both norms begin with the same numbers, and differ by what they learned.
+            ratio_C = gone.weight / stays.weight
+            moved_DC = self.matrix(level, key) * ratio_C
+            shift_C = gone.bias - ratio_C * stays.bias
+            self.bias[level] += self.matrix(level, key) @ shift_C
+            self._projection(twin, level).weight += moved_DC[:, :, None, None]
+
     def remove(self, key: str) -> None:
         """Forget a network."""
         for part in (self.norms, self.projections):
             if key in part:
                 del part[key]
+        if self.spec.fusion == "sum":
+            self._narrow()
+
+    @torch.no_grad()
+    def _narrow(self) -> None:
+        """Cut off what the one convolution of `sum` reads of nobody who is left."""
+        for level, shared in enumerate(self.shared):
+            norms: Any = self.norms.values()
+            widest = max(norm[level].weight.numel() for norm in norms)
+            if widest < shared.in_channels:
+                narrow = _one_by_one(widest, shared.out_channels).to(shared.weight.device)
+                narrow.weight.copy_(shared.weight[:, :widest])
+                self.shared[level] = narrow
+
+    def stack(
+        self, sources: Mapping[str, Source], level: int, batch_size: int, size: tuple[int, int]
+    ) -> Tensor:
+        """What one convolution would read at a level: the fused level is linear in it.
+
+        For `concat` the parts of all networks behind one another, in the order of `matrix`, 0 for
+        images that a network did not run for; for `sum` their sum.
+
+        Args:
+            sources: Key to what it gave.
+            level: Its number.
+            batch_size: B.
+            size: H and W.
+
+        Returns:
+            (B, C, H / r, W / r).
+        """
+        reduction = self.spec.reductions[level]
+        grid = (size[0] // reduction, size[1] // reduction)
+        parts = {key: self._bring(key, source, level, grid) for key, source in sources.items()}
+        if self.spec.fusion == "sum":
+            return self._sum(parts, sources, level, (batch_size, *grid))
+        counts_B = self._count(sources, self.bias[level].new_zeros(batch_size, 1, 1, 1))
+        behind = []
+        for key in sorted(self.projections):
+            width = self.matrix(level, key).shape[1]
+            zeros = self.bias[level].new_zeros(batch_size, width, *grid)
+            if key in parts:
+                source = sources[key]
+                zeros = _add(zeros, parts[key], source, self._scale(key, source, counts_B))
+            behind.append(zeros)
+        return torch.cat(behind, dim=1)
+
+    def matrix(self, level: int, key: str | None = None) -> Tensor:
+        """The weights (D, C) of a level that go with `stack`, those of one network or of all."""
+        if self.spec.fusion == "sum":
+            shared: Tensor = self.shared[level].weight
+            return shared[:, :, 0, 0]
+        keys = sorted(self.projections) if key is None else [key]
+        weights = [self._projection(name, level).weight for name in keys]
+        return torch.cat(weights, dim=1)[:, :, 0, 0]
+
+    @torch.no_grad()
+    def set_matrix(self, level: int, matrix_DC: Tensor, bias_D: Tensor) -> None:
+        """Put other weights in the place of `matrix`, and of the level's bias."""
+        self.bias[level].copy_(bias_D)
+        if self.spec.fusion == "sum":
+            self.shared[level].weight.copy_(matrix_DC[:, :, None, None])
+            return
+        keys = sorted(self.projections)
+        widths = [self.matrix(level, key).shape[1] for key in keys]
+        for key, part_DC in zip(keys, torch.split(matrix_DC, widths, dim=1), strict=True):
+            self._projection(key, level).weight.copy_(part_DC[:, :, None, None])
 
     def forward(
         self, sources: Mapping[str, Source], batch_size: int, size: tuple[int, int]
@@ -131,9 +215,7 @@ class Fusion(nn.Module):
     def _bring(self, key: str, source: Source, level: int, grid: tuple[int, int]) -> Tensor:
         """A network's level, normalised, on the fused grid."""
         place = _nearest(source.reductions, self.spec.reductions[level])
-        norms = self.norms[key]
-        assert isinstance(norms, nn.ModuleList)
-        part_bCHW: Tensor = norms[level](source.levels[place])
+        part_bCHW: Tensor = self._norm(key, level)(source.levels[place])
         if part_bCHW.shape[-2:] == grid:
             return part_bCHW
         if part_bCHW.shape[-2] > grid[0]:
@@ -149,27 +231,40 @@ class Fusion(nn.Module):
     ) -> Tensor:
         batch_size, height, width = shape
         if self.spec.fusion == "sum":
-            shared = self.shared[level]
-            total: Tensor = self.bias[level].new_zeros(
-                batch_size, shared.in_channels, height, width
-            )
-            for key, part in parts.items():
-                padded = F.pad(part, (0, 0, 0, 0, 0, shared.in_channels - part.shape[1]))
-                total = _add(total, padded, sources[key], sources[key].weights_b)
-            mixed: Tensor = shared(total)
+            mixed: Tensor = self.shared[level](self._sum(parts, sources, level, shape))
             return mixed
         projected = {key: self._project(key, part, level) for key, part in parts.items()}
         channels = self.spec.channels[level]
-        total = self.bias[level].new_zeros(batch_size, channels, height, width)
+        total: Tensor = self.bias[level].new_zeros(batch_size, channels, height, width)
         if self.spec.fusion == "attention":
             return self._attend(projected, sources, level, total)
         counts_B = self._count(sources, total)
         for key, part in projected.items():
-            source, weights_b = sources[key], sources[key].weights_b
-            if key != TRUNK:
-                weights_b = weights_b * (counts_B if source.rows is None else counts_B[source.rows])
-            total = _add(total, part, source, weights_b)
+            source = sources[key]
+            total = _add(total, part, source, self._scale(key, source, counts_B))
         return total
+
+    def _sum(
+        self,
+        parts: Mapping[str, Tensor],
+        sources: Mapping[str, Source],
+        level: int,
+        shape: tuple[int, int, int],
+    ) -> Tensor:
+        """Gate-weighted sum of the levels, narrow ones filled up with zeros."""
+        batch_size, height, width = shape
+        widest = self.shared[level].in_channels
+        total: Tensor = self.bias[level].new_zeros(batch_size, widest, height, width)
+        for key, part in parts.items():
+            padded = F.pad(part, (0, 0, 0, 0, 0, widest - part.shape[1]))
+            total = _add(total, padded, sources[key], sources[key].weights_b)
+        return total
+
+    def _scale(self, key: str, source: Source, counts_B: Tensor) -> Tensor:
+        """By how much `concat` multiplies what a network says."""
+        if key == TRUNK:
+            return source.weights_b
+        return source.weights_b * (counts_B if source.rows is None else counts_B[source.rows])
 
     def _count(self, sources: Mapping[str, Source], like_BDHW: Tensor) -> Tensor:
         """How many members run for each image, (B,); no more than `top_k` where that counts."""
@@ -183,10 +278,22 @@ class Fusion(nn.Module):
         return counts_B if self.spec.takes_all else counts_B.clamp_max(self.spec.top_k)
 
     def _project(self, key: str, part: Tensor, level: int) -> Tensor:
+        projected: Tensor = self._projection(key, level)(part)
+        return projected
+
+    def _norm(self, key: str, level: int) -> LayerNorm2d:
+        norms = self.norms[key]
+        assert isinstance(norms, nn.ModuleList)
+        norm = norms[level]
+        assert isinstance(norm, LayerNorm2d)
+        return norm
+
+    def _projection(self, key: str, level: int) -> nn.Conv2d:
         projections = self.projections[key]
         assert isinstance(projections, nn.ModuleList)
-        projected: Tensor = projections[level](part)
-        return projected
+        projection = projections[level]
+        assert isinstance(projection, nn.Conv2d)
+        return projection
 
     def _attend(
         self,

@@ -27,7 +27,10 @@ from specialists.task_spec import TaskSpec
 FORMAT = 1
 FILE = "ensemble.json"
 WEIGHTS = "weights.safetensors"
-ACTIONS = ("compose", "fit", "add", "replace", "reject", "remove", "refine", "rollback")
+ACTIONS = (
+    *("compose", "fit", "refine"),
+    *("add", "replace", "reject", "remove", "prune", "rollback"),
+)
 _FOLDER = "manifests"
 
 

@@ -109,7 +109,10 @@ class TaskNetwork(nn.Module):
             (B, K), or (B, K, H, W) for per-pixel tasks: softmax over the classes, sigmoid if
             multi-label, or values; for similarity search the image's vector.
         """
-        outputs = self.forward(x_BCHW, bands, valid)
+        return self.interpret(self.forward(x_BCHW, bands, valid))
+
+    def interpret(self, outputs: Tensor) -> Tensor:
+        """From raw outputs, as `forward` gives them, to what `predict` gives."""
         if self.spec.task == "similarity-search":
             return outputs
         if self.spec.task == "regression":
