@@ -56,8 +56,9 @@ class ComposeTrainerConfig(TrainerConfig):
     """The recipe of an ensemble.
 
     Args:
-        noise: Standard deviation of the noise on the gate's scores while it learns, so that the
-            second best are tried, too.
+        noise: Standard deviation of the noise on the gate's scores in the first epoch, so that the
+            second best are tried, too; it falls to 0 in the first half of the epochs.
+        gate_lr: Learning rate of a gate that looks at the image, in shares of `lr`.
         load_balance: Weight of the loss that keeps members in use, see
             `router.composing.terms.load_balance`.
         entropy: Weight of the mean entropy of the gate's probabilities: above 0, they get sharper.
@@ -68,6 +69,7 @@ class ComposeTrainerConfig(TrainerConfig):
     """
 
     noise: float = 0.5
+    gate_lr: float = 0.1
     load_balance: float = 0.01
     entropy: float = 0.0
     information: float = 0.0
@@ -80,7 +82,7 @@ class ComposeTrainerConfig(TrainerConfig):
             InputError: Says what is.
         """
         super().check()
-        for name in ("noise", "load_balance", "information"):
+        for name in ("noise", "gate_lr", "load_balance", "information"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InputError(f"trainer.{name} {value} is not 0 or more")

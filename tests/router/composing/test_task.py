@@ -1,5 +1,7 @@
 """One step of the training: who gets a gradient, and what the recipe adds."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
@@ -85,6 +87,35 @@ def test_a_network_from_a_file_learns_in_training_mode(make_task):
     assert again.specialist.head.training
     assert network.ensemble.gate.training
     assert network.ensemble.gate.noise == 0.7
+
+
+def test_noise_falls_to_0_in_the_first_half(make_task, monkeypatch):
+    task = make_task(noise=0.8, epochs=8)
+    found = []
+    for epoch in range(8):
+        monkeypatch.setattr(ComposeTask, "current_epoch", epoch)
+        task.on_train_epoch_start()
+        found.append(task.specialist.ensemble.gate.noise)
+    assert found == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("gate", "expected"), [("routed", 1e-3), ("static", 1e-2)])
+def test_a_gate_that_looks_at_the_image_learns_at_its_own_rate(
+    make_task, monkeypatch, gate, expected
+):
+    task = make_task({"gate": gate}, lr=1e-2, gate_lr=0.1)
+    steps = SimpleNamespace(estimated_stepping_batches=10)
+    monkeypatch.setattr(ComposeTask, "trainer", steps)
+    groups = task.configure_optimizers()["optimizer"].param_groups
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    ensemble = task.specialist.ensemble
+    learning = [weight for weight in task.parameters() if weight.requires_grad]
+    assert set(rates) == {id(weight) for weight in learning}
+    of_gate = [w for w in ensemble.gate.parameters() if w.requires_grad]
+    # The schedule begins at a 25th of the highest rate.
+    assert all(25 * rates[id(weight)] == pytest.approx(expected) for weight in of_gate)
+    of_fusion = ensemble.fusion.parameters()
+    assert all(25 * rates[id(weight)] == pytest.approx(1e-2) for weight in of_fusion)
 
 
 def test_the_recipe_weighs_what_the_gate_adds(make_task):
