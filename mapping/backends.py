@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from router.task_ensemble import TaskEnsemble
 from sensors.bands import Channel
 from sensors.errors import InputError
+from specialists.compiled import CompiledSpecialist
 from specialists.model import Specialist
 from specialists.network import TaskNetwork
 
@@ -87,6 +88,25 @@ class TorchBackend:
         x = torch.from_numpy(x_BCHW).to(self.device)
         valid = torch.from_numpy(valid_BCHW).to(self.device)
         probabilities: NDArray[np.float32] = self.specialist.predict(x, valid=valid).cpu().numpy()
+        return probabilities
+
+
+class OpenVinoBackend:
+    """Runs a compiled specialist, on the CPU.
+
+    Args:
+        compiled: As `specialists.compiled` and `Registry.compiled` make it.
+    """
+
+    def __init__(self, compiled: CompiledSpecialist) -> None:
+        self.compiled = compiled
+
+    def __call__(
+        self, x_BCHW: NDArray[np.float32], valid_BCHW: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """As `Backend` says."""
+        x, valid = torch.from_numpy(x_BCHW), torch.from_numpy(valid_BCHW)
+        probabilities: NDArray[np.float32] = self.compiled.predict(x, valid=valid).numpy()
         return probabilities
 
 

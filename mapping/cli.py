@@ -15,9 +15,12 @@ from sensors import InputError
 from sensors.errors import exit_on_input_error
 
 if TYPE_CHECKING:
+    from mapping.backends import AnyBandsBackend, Backend
     from router.task_ensemble import TaskEnsemble
+    from specialists.compiled import CompiledSpecialist
     from specialists.model import Specialist
 
+BACKENDS = ("torch", "openvino")
 _WEIGHTS = "weights.safetensors"  # the name within a run folder
 
 
@@ -28,16 +31,10 @@ def main() -> None:
     console = Console(stderr=True)
     with _plain_warnings(console):
         # Imported here: torch takes seconds, and `--help` needs none of it.
-        from mapping.backends import EnsembleBackend, TorchBackend
         from mapping.predict import predict_map
-        from specialists.model import Specialist
 
-        model = load(arguments.model, arguments.registry)
-        backend = (
-            TorchBackend(model, arguments.device)
-            if isinstance(model, Specialist)
-            else EnsembleBackend(model, arguments.device)
-        )
+        model = load(arguments.model, arguments.registry, arguments.backend)
+        backend = choose_backend(model, arguments.device)
         result = predict_map(
             arguments.scene,
             model,
@@ -157,6 +154,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     how.add_argument("--batch-size", type=int, default=8, help="windows run at once (default: 8)")
     how.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: CUDA where there is one)")
+    how.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what runs a specialist; OpenVINO runs on the CPU (default: openvino for one that was "
+        "registered in its form, else torch)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -164,13 +167,38 @@ def _names(text: str) -> list[str]:
     return text.split(",")
 
 
-def load(reference: str, registry: Path | None) -> "Specialist | TaskEnsemble":
+def load(
+    reference: str, registry: Path | None, backend: str | None = None
+) -> "Specialist | CompiledSpecialist | TaskEnsemble":
     """The frozen network that a file, a folder or a registered name stands for.
 
+    Args:
+        reference: The name, file or folder.
+        registry: Folder of the registry; by default the user's.
+        backend: One of `BACKENDS`; by default `openvino` for what was registered in its form.
+
     Raises:
-        InputError: If there is none, or it has no head.
+        InputError: If there is none, it has no head, or the backend cannot run it.
     """
-    from registry import Registry
+    network = _find(reference, registry, backend)
+    if backend != "openvino":
+        return network
+    from specialists.compiled import CompiledSpecialist, compile_specialist
+    from specialists.model import Specialist
+
+    if isinstance(network, Specialist):
+        return compile_specialist(network)
+    if not isinstance(network, CompiledSpecialist):
+        raise InputError(
+            f"{reference} is an ensemble, which OpenVINO cannot run: leave --backend out"
+        )
+    return network
+
+
+def _find(
+    reference: str, registry: Path | None, backend: str | None
+) -> "Specialist | CompiledSpecialist | TaskEnsemble":
+    from registry import Registry, SpecialistCard
     from registry.kinds import kind_of
     from router.ensemble_files import load_task_ensemble
     from router.manifest import FILE
@@ -188,9 +216,36 @@ def load(reference: str, registry: Path | None) -> "Specialist | TaskEnsemble":
     if path.suffix == ".safetensors":
         return load_specialist(path).freeze()
     guild = Registry.open(registry)
-    if kind_of(guild.card(reference)) == "ensemble":
+    card = guild.card(reference)
+    if kind_of(card) == "ensemble":
         return load_task_ensemble(reference, guild).freeze()
-    return guild.get(reference)
+    if backend != "torch" and isinstance(card, SpecialistCard) and card.variant:
+        return guild.compiled(card.reference)
+    return guild.get(card.reference)
+
+
+def choose_backend(
+    network: "Specialist | CompiledSpecialist | TaskEnsemble", device: str | None
+) -> "Backend | AnyBandsBackend":
+    """What runs a network on a device of torch; None takes CUDA where there is one.
+
+    Raises:
+        InputError: If there is no such device, or the network does not run there.
+    """
+    from mapping.backends import EnsembleBackend, OpenVinoBackend, TorchBackend
+    from specialists.compiled import CompiledSpecialist
+    from specialists.model import Specialist
+
+    if isinstance(network, CompiledSpecialist):
+        if device not in (None, "cpu"):
+            raise InputError(
+                f"--device {device}: OpenVINO runs on the CPU here; leave --device out, or give "
+                "--backend torch"
+            )
+        return OpenVinoBackend(network)
+    if isinstance(network, Specialist):
+        return TorchBackend(network, device)
+    return EnsembleBackend(network, device)
 
 
 def report(result: MapResult, console: Console) -> None:

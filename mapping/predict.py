@@ -22,7 +22,13 @@ from mapping._ensemble import bands_to_read, name_choices
 from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
 from mapping._sweep import Choose, Sweep
-from mapping.backends import AnyBandsBackend, Backend, EnsembleBackend, TorchBackend
+from mapping.backends import (
+    AnyBandsBackend,
+    Backend,
+    EnsembleBackend,
+    OpenVinoBackend,
+    TorchBackend,
+)
 from mapping.picture import PANEL_PIXELS, draw_map
 from mapping.result import MapResult
 from mapping.windows import plan_windows
@@ -31,6 +37,7 @@ from rasters.picture import picture_bands
 from rasters.read import ReadOptions
 from router.task_ensemble import TaskEnsemble
 from sensors import BandPlan, Channel, InputError
+from specialists.compiled import CompiledSpecialist
 from specialists.model import Specialist
 from specialists.task_spec import TaskSpec
 
@@ -40,7 +47,7 @@ _GSD_TOLERANCE = 1.5  # beyond it, shapes and textures are of another size than 
 
 def predict_map(
     scene: Sources,
-    specialist: Specialist | TaskEnsemble,
+    specialist: Specialist | CompiledSpecialist | TaskEnsemble,
     out: str | Path,
     *,
     probabilities: bool = False,
@@ -71,7 +78,7 @@ def predict_map(
 
     Args:
         scene: A raster file, several that together hold the bands, or a folder of them.
-        specialist: A trained specialist, or an ensemble with a head.
+        specialist: A trained specialist, a compiled one, or an ensemble with a head.
         out: The map to write, a Cloud-Optimized GeoTIFF; an existing one is replaced at the end.
         probabilities: Write the probability of every class, one float32 band each, to
             `<out>_probabilities.tif` too. Multi-label specialists have no single class a pixel: for
@@ -174,7 +181,9 @@ class _Engine(NamedTuple):
 
 
 def _prepare(
-    network: Specialist | TaskEnsemble, backend: Backend | AnyBandsBackend | None, raster: Raster
+    network: Specialist | CompiledSpecialist | TaskEnsemble,
+    backend: Backend | AnyBandsBackend | None,
+    raster: Raster,
 ) -> _Engine:
     if isinstance(network, TaskEnsemble):
         bands = bands_to_read(network, raster.bands)
@@ -187,12 +196,18 @@ def _prepare(
             choices=name_choices(network.ensemble),
         )
     BandPlan.match(network.spec.bands, raster.bands).require()
-    own: Any = backend or TorchBackend(network)
+    own: Any
+    if isinstance(network, CompiledSpecialist):
+        own = backend or OpenVinoBackend(network)
+    else:
+        own = backend or TorchBackend(network)
     return _Engine(run=own, bands=network.spec.bands)
 
 
 def _check_members(
-    members: str | Path | None, network: Specialist | TaskEnsemble, scene: Sources
+    members: str | Path | None,
+    network: Specialist | CompiledSpecialist | TaskEnsemble,
+    scene: Sources,
 ) -> None:
     if members is None:
         return

@@ -16,6 +16,7 @@ from registry.stac import (
     spec_from_properties,
     spec_to_properties,
 )
+from registry.variant import Variant
 from sensors.errors import InputError
 from specialists.spec import SpecialistSpec
 
@@ -43,6 +44,7 @@ class SpecialistCard:
         metrics: `selection` and `test` scores, and the `floors` on the same splits.
         parents: Models it was made from: `name@version`, or `sha256:` and the hash of a file.
         prototypes: Where its training data lie, in the space of one trunk each.
+        variant: Its compiled form, if it has one; the weights are those that this was made of.
 
     Raises:
         InputError: If name, version or licence are not valid, or two prototypes are of one trunk.
@@ -64,6 +66,7 @@ class SpecialistCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     prototypes: tuple[Prototype, ...] = ()
+    variant: Variant | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -112,11 +115,16 @@ class SpecialistCard:
         }
         if self.prototypes:
             properties[_PROTOTYPES] = [prototype.to_dict() for prototype in self.prototypes]
+        if self.variant:
+            properties |= self.variant.to_properties()
         return frame_item(
             f"{self.name}-{self.version}",
             extensions(self.spec.bands, self.spec.task),
             properties,
-            {WEIGHTS: weights_asset(self.sha256, self.size, self.spec.bands)},
+            {
+                WEIGHTS: weights_asset(self.sha256, self.size, self.spec.bands),
+                **(self.variant.to_assets() if self.variant else {}),
+            },
         )
 
     @classmethod
@@ -151,6 +159,7 @@ class SpecialistCard:
             metrics=expect(properties, PREFIX + "metrics", dict),
             parents=tuple(expect(lineage, "parents", list)),
             prototypes=tuple(map(Prototype.from_dict, prototypes)),
+            variant=Variant.from_stac_item(item),
         )
 
 

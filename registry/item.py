@@ -10,6 +10,7 @@ from sensors.bands import Channel
 from sensors.errors import InputError
 
 WEIGHTS = "weights"  # name of the asset that is the model's own
+WEIGHTS_SUFFIX = ".safetensors"
 _TYPE = "application/octet-stream; application=safetensors"
 
 
@@ -51,7 +52,7 @@ def weights_asset(sha256: str, size: int, bands: Iterable[Channel]) -> dict[str,
     """
     asset = {
         "title": "Weights",
-        "href": _href(sha256),
+        "href": blob_href(sha256),
         "type": _TYPE,
         "roles": ["mlm:model", "mlm:weights", "data"],
         "mlm:artifact_type": "safetensors.torch.save_file",
@@ -67,22 +68,27 @@ def pinned_asset(label: str, sha256: str) -> dict[str, Any]:
     """An asset that is another model's weight file, at exactly one state."""
     return {
         "title": f"Weights of {label}",
-        "href": _href(sha256),
+        "href": blob_href(sha256),
         "type": _TYPE,
         "roles": ["data"],
         "file:checksum": encode_checksum(sha256),
     }
 
 
-def asset_sha256(item: Mapping[str, Any], label: str) -> str:
+def asset_sha256(item: Mapping[str, Any], label: str, suffix: str = WEIGHTS_SUFFIX) -> str:
     """Hash of the blob that is an asset of an Item, which may come from anywhere.
+
+    Args:
+        item: The Item.
+        label: Name of the asset.
+        suffix: Of the blob's file.
 
     Raises:
         InputError: If there is no such asset, or it points elsewhere than its checksum.
     """
     asset = expect(expect(item, "assets", dict), label, dict)
     sha256 = decode_checksum(asset.get("file:checksum"))
-    if asset.get("href") != _href(sha256):
+    if asset.get("href") != blob_href(sha256, suffix):
         raise InputError(
             f"card {item.get('id')}: the href {asset.get('href')} is not that of its checksum"
         )
@@ -101,5 +107,6 @@ def integers(properties: Mapping[str, Any], name: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _href(sha256: str) -> str:
-    return f"../../blobs/sha256/{sha256}.safetensors"
+def blob_href(sha256: str, suffix: str = WEIGHTS_SUFFIX) -> str:
+    """Where a blob lies, as seen from a card."""
+    return f"../../blobs/sha256/{sha256}{suffix}"

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,10 +19,12 @@ from registry.names import Reference
 from registry.prototype import Prototype
 from registry.soundness import find_contradiction
 from registry.store import Store
+from registry.variant import check_variant
 from sensors.bands import Channel
 from sensors.errors import InputError
 
 if TYPE_CHECKING:
+    from specialists.compiled import CompiledSpecialist
     from specialists.model import Specialist
 
 logger = logging.getLogger(__name__)
@@ -122,12 +124,55 @@ class Registry:
         self._add(card, weights)
         return card
 
-    def _add(self, card: Card, weights: Path) -> None:
+    def add_variant(
+        self,
+        source: str | Reference,
+        compiled: "CompiledSpecialist",
+        *,
+        name: str,
+        version: str,
+        license: str = "",
+        calibration: Mapping[str, Any] | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ) -> SpecialistCard:
+        """Register the compiled form of a registered specialist, wholly or not at all.
+
+        Its card is that of the source, which is its parent, and has the same weights, so that `get`
+        gives the same network; `compiled` gives what was registered here.
+
+        Args:
+            source: What it was made of.
+            compiled: The compiled form.
+            name: As for `add`.
+            version: As for `add`.
+            license: By default that of the source.
+            calibration: By which chips ranges were chosen, see `registry.variant.Variant`.
+            scores: Before and after, see there.
+
+        Returns:
+            Its card.
+
+        Raises:
+            InputError: If the source is not there or damaged, the compiled form is not that of its
+                spec, the version is there already, or name, version or licence are not valid.
+        """
+        from registry.compiling import compiled_card  # as in `add`
+
+        self.store.check_free(Reference(name, version))
+        card = self.specialist(source)
+        weights = self._sound_weights(card)
+        named = replace(card, name=name, version=version, license=license or card.license)
+        with compiled_card(named, card.reference, compiled, calibration, scores) as (made, files):
+            self._add(made, weights, files)
+        return made
+
+    def _add(self, card: Card, weights: Path, files: Mapping[str, Path] | None = None) -> None:
+        """Add a card with its weights, and perhaps further files by hash."""
         from registry.concerns import concerns  # as in `add`
 
         item = card.to_stac_item()
         card_from_item(item)  # what goes in must be readable when it comes out
-        self.store.add(card.reference, item, {card.sha256: weights})
+        self.store.add(card.reference, item, {card.sha256: weights, **(files or {})})
         for concern in concerns(card):
             logger.warning("%s: %s", card.reference, concern)
 
@@ -144,6 +189,20 @@ class Registry:
         from specialists.files import load_specialist  # as in `add`
 
         return load_specialist(self.weights(reference)).freeze()
+
+    def compiled(self, reference: str | Reference) -> "CompiledSpecialist":
+        """Load the compiled form of a specialist, hashes verified; see `specialists.compiled`.
+
+        Args:
+            reference: `name@version`, or `name` for the highest version.
+
+        Raises:
+            InputError: If it is not there or has no compiled form, a file was changed or damaged,
+                its card contradicts it, or OpenVINO is not installed.
+        """
+        from registry.compiling import load_variant  # as in `add`
+
+        return load_variant(self.store, self.specialist(reference))
 
     def weights(self, reference: str | Reference, kind: str = SPECIALIST) -> Path:
         """The weight file of `name@version`, or of the highest version of `name`; hash verified.
@@ -266,6 +325,8 @@ class Registry:
                 self._sound_weights(card)
                 if isinstance(card, ModelCard):
                     self._check_pins(card)
+                else:
+                    check_variant(self.store, card)
             except InputError as error:
                 problems[str(reference)] = str(error)
         return problems

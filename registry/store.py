@@ -2,6 +2,7 @@
 
     cards/<name>/<version>.json        a STAC Item; its assets name the blobs, by checksum
     blobs/sha256/<hash>.safetensors    weights
+    blobs/sha256/<hash>.xml, .bin      the two files of a compiled form
     incoming/                          files on their way in; litter, while nobody writes
     .lock                              held by whoever adds or removes
 
@@ -23,11 +24,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from registry.checksum import blob_hashes, file_sha256
+from registry.item import WEIGHTS_SUFFIX
 from registry.names import Reference, check_name, check_version, version_key
 from sensors.errors import InputError
 
 CARD_LIMIT = 16 * 2**20  # bytes; the card of a specialist with 224 bands takes 0.1 MB
 LOCK_TIMEOUT = 120.0  # seconds; adding a specialist takes well under one
+_COMPILED_SUFFIXES = (".xml", ".bin")
 
 
 class Store:
@@ -43,7 +46,8 @@ class Store:
             reference: Its name and version.
             card: Its STAC Item, JSON-plain.
             blobs: Hexadecimal SHA-256 to a file with these bytes, for every checksum in the card
-                that is not in the store.
+                that is not in the store. A suffix `.xml` or `.bin` is kept; everything else is
+                weights.
 
         Raises:
             InputError: If this version is there already, the card is not JSON, a file does not hold
@@ -115,13 +119,17 @@ class Store:
             raise InputError(f"{path}: a card is a JSON object, got {type(card).__name__}")
         return card
 
-    def read_blob(self, sha256: str) -> Path:
+    def read_blob(self, sha256: str, suffix: str = WEIGHTS_SUFFIX) -> Path:
         """Path of a blob, after its bytes were hashed and found to be the right ones.
+
+        Args:
+            sha256: Its hash.
+            suffix: Of its file.
 
         Raises:
             InputError: If it is missing, is not a file of this store, or was changed.
         """
-        path = self._existing(self.blob_path(sha256))
+        path = self._existing(self.blob_path(sha256, suffix))
         found = file_sha256(path)
         if found != sha256:
             raise InputError(
@@ -157,9 +165,9 @@ class Store:
         """Where the card of a name and version lies."""
         return self.root / "cards" / reference.name / f"{reference.version}.json"
 
-    def blob_path(self, sha256: str) -> Path:
-        """Where the blob with this hash lies."""
-        return self.root / "blobs" / "sha256" / f"{sha256}.safetensors"
+    def blob_path(self, sha256: str, suffix: str = WEIGHTS_SUFFIX) -> Path:
+        """Where the blob with this hash and suffix lies."""
+        return self.root / "blobs" / "sha256" / f"{sha256}{suffix}"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -203,7 +211,8 @@ class Store:
             raise InputError(f"{reference} needs a file that is not sound: {error}") from error
 
     def _publish_blob(self, sha256: str, source: Path) -> None:
-        target = self._inside("blobs", "sha256", f"{sha256}.safetensors")
+        suffix = source.suffix if source.suffix in _COMPILED_SUFFIXES else WEIGHTS_SUFFIX
+        target = self._inside("blobs", "sha256", f"{sha256}{suffix}")
         incoming = self._incoming(target.name)
         with source.open("rb") as file, incoming.open("wb") as copy:
             shutil.copyfileobj(file, copy, 2**20)
@@ -253,8 +262,11 @@ class Store:
         except InputError:
             needed = None
         if needed is not None:
-            blobs = self._inside("blobs", "sha256").glob("*.safetensors")
-            litter += [blob for blob in blobs if blob.stem not in needed]
+            blobs = self._inside("blobs", "sha256").glob("*")
+            suffixes = (WEIGHTS_SUFFIX, *_COMPILED_SUFFIXES)
+            litter += [
+                blob for blob in blobs if blob.suffix in suffixes and blob.stem not in needed
+            ]
         for path in litter:
             path.unlink()
         return tuple(litter)

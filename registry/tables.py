@@ -9,6 +9,7 @@ from registry.card import SpecialistCard
 from registry.kinds import Card, kind_of
 from registry.model_card import ModelCard
 from registry.training_data import data_records
+from registry.variant import Variant
 
 _KINDS = {"specialist": "", "trunk": "trunk", "ensemble": "ensemble for"}
 
@@ -65,12 +66,24 @@ def _about_specialist(card: SpecialistCard) -> dict[str, str]:
         f"{_count(card.macs)} MACs a chip",
         "trained on": _trained_on(card) or "not stated (no counts); licence not stated",
     }
+    if card.variant is not None:
+        rows["compiled"] = _about_variant(card.variant)
     if card.prototypes:
         rows["prototypes"] = "\n".join(
             f"of {prototype.chips} chips, for the trunk with sha256 {prototype.trunk}"
             for prototype in card.prototypes
         )
     return rows
+
+
+def _about_variant(variant: Variant) -> str:
+    """Precision, and the score before and after, where they are known."""
+    scores = {name: _mapping(variant.scores.get(name)).get("value") for name in ("float32", "int8")}
+    text = f"{variant.precision}, for OpenVINO"
+    if all(isinstance(value, int | float) for value in scores.values()):
+        metric = variant.scores.get("metric")
+        text += f"; {metric} " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    return text
 
 
 def _about_model(card: ModelCard) -> dict[str, str]:

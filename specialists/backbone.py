@@ -3,6 +3,7 @@
 Tensor shapes: B batch, C channels, H rows, W columns.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -14,7 +15,13 @@ from torch import Tensor, nn
 
 
 def build_backbone(
-    architecture: str, in_chans: int, *, stem_stride: int = 4, drop_path_rate: float = 0.0
+    architecture: str,
+    in_chans: int,
+    *,
+    stem_stride: int = 4,
+    drop_path_rate: float = 0.0,
+    stage_widths: Sequence[int] = (),
+    hidden_widths: Sequence[int] = (),
 ) -> nn.Module:
     """A ConvNeXtV2 (arXiv 2301.00808) that gives its four stages' outputs, with random weights.
 
@@ -28,6 +35,8 @@ def build_backbone(
         in_chans: Number of input channels.
         stem_stride: 4 or 2.
         drop_path_rate: Stochastic depth rate of the deepest block.
+        stage_widths: Channels of each stage, if not those published.
+        hidden_widths: Channels of the hidden layer of each block, if not those published.
 
     Returns:
         timm's feature network: called with (B, C, H, W), it returns a list of (B, C_i, H / r_i,
@@ -40,6 +49,7 @@ def build_backbone(
         features_only=True,
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,
+        dims=tuple(stage_widths) or None,  # what is None counts as not given
     )
     if stem_stride == 2:
         backbone.stem_0.stride = (2, 2)
@@ -47,13 +57,27 @@ def build_backbone(
         for level in backbone.feature_info.info:
             level["reduction"] //= 2
     network: nn.Module = backbone
-    for module in list(network.modules()):
-        if isinstance(module, GlobalResponseNormMlp):
-            published: Any = module.grn
-            module.grn = FusedGlobalResponseNorm(
-                len(published.weight), channels_last=published.channel_dim == -1
-            )
+    for number, mlp in enumerate(list_mlps(network)):
+        hidden = hidden_widths[number] if hidden_widths else mlp.fc1.weight.shape[0]
+        if hidden_widths:
+            _set_hidden_width(mlp, hidden)
+        mlp.grn = FusedGlobalResponseNorm(hidden, channels_last=mlp.grn.channel_dim == -1)
     return network
+
+
+def list_mlps(backbone: nn.Module) -> list[Any]:
+    """The two layers and the response norm (`fc1`, `grn`, `fc2`) of every block, in order."""
+    return [module for module in backbone.modules() if isinstance(module, GlobalResponseNormMlp)]
+
+
+def _set_hidden_width(mlp: Any, width: int) -> None:  # noqa: ANN401 - timm ships no types
+    """Give the hidden layer of a block another width, with random weights."""
+    if isinstance(mlp.fc1, nn.Linear):
+        mlp.fc1 = nn.Linear(mlp.fc1.in_features, width)
+        mlp.fc2 = nn.Linear(width, mlp.fc2.out_features)
+    else:
+        mlp.fc1 = nn.Conv2d(mlp.fc1.in_channels, width, kernel_size=1)
+        mlp.fc2 = nn.Conv2d(width, mlp.fc2.out_channels, kernel_size=1)
 
 
 class FusedGlobalResponseNorm(GlobalResponseNorm):

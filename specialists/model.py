@@ -44,6 +44,8 @@ class Specialist(TaskNetwork):
             len(spec.bands),
             stem_stride=spec.stem_stride,
             drop_path_rate=spec.drop_path_rate,
+            stage_widths=spec.stage_widths,
+            hidden_widths=spec.hidden_widths,
         )
         self._set_head()
 
@@ -76,9 +78,15 @@ class Specialist(TaskNetwork):
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
     ) -> Tensor:
         """Raw outputs (B, K) or (B, K, H, W), see `TaskNetwork`; arguments as for `normalize`."""
+        return self.forward_all(x_BCHW, bands, valid)[1]
+
+    def forward_all(
+        self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Feature pyramid and raw outputs of one pass; arguments and errors as for `normalize`."""
         x_BCHW = self.normalize(x_BCHW, bands, valid)
-        outputs: Tensor = self.head(self._pyramid(x_BCHW), x_BCHW)
-        return outputs
+        features = self._pyramid(x_BCHW)
+        return features, self.head(features, x_BCHW)
 
     def _pyramid(self, x_BCHW: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.backbone(

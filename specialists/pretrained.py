@@ -74,6 +74,11 @@ def _load_from_specialist(specialist: Specialist, source: Specialist, path: Path
     wanted, given = specialist.spec.architecture, source.spec.architecture
     if wanted != given:
         raise InputError(f"{path} does not hold a {wanted}: it is a {given}")
+    if source.spec.stage_widths or source.spec.hidden_widths:
+        raise InputError(
+            f"{path} is a slimmed {given}, and does not fit one that is as wide as published; "
+            "start from the one that it was made of"
+        )
     weights = dict(source.backbone.state_dict())
     filters_OSKK = weights["stem_0.weight"]
     plan = BandPlan.match(specialist.bands, source.bands)

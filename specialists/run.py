@@ -10,6 +10,7 @@
       reconstructions/       the same after every epoch, where a trunk is trained
       decoder.safetensors    what reconstructed them, for a trunk
       before.json            what a trunk reconstructed before, where it went on from another
+      slimming.json, .png    what a slimmed specialist is worth and costs, before and after
       ensemble.json          what an ensemble is made of, every part pinned by its hash
       manifests/             the same of every state that it had; weights-*.safetensors go with it
       gate_usage.png, .json  how often an ensemble asks each of its members
@@ -50,6 +51,8 @@ _FILES = (
     "reconstruction.png",
     "decoder.safetensors",
     "before.json",
+    "slimming.json",
+    "slimming.png",
     "ensemble.json",
     "weights-*.safetensors",
     "gate_usage.png",

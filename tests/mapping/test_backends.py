@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from mapping.backends import TorchBackend
+from mapping.backends import OpenVinoBackend, TorchBackend
+from specialists.compiled import compile_specialist
 
 
 def test_torch_backend_gives_the_specialists_own_probabilities(make_image, make_specialist):
@@ -25,3 +27,18 @@ def test_torch_backend_leaves_training_mode(make_specialist):
     specialist = build_specialist(make_specialist(task="scene-classification").spec).train()
     TorchBackend(specialist, "cpu")
     assert not specialist.training
+
+
+def test_openvino_gives_the_specialists_probabilities(make_image, make_specialist):
+    pytest.importorskip("openvino")
+    specialist = make_specialist()
+    image = make_image(32, 32)
+    image.valid[1, :4] = False
+    image.pixels[1, :4] = np.nan
+    batch, valid = image.pixels[None], image.valid[None]
+
+    found = OpenVinoBackend(compile_specialist(specialist))(batch, valid)
+
+    expected = TorchBackend(specialist, "cpu")(batch, valid)
+    assert found.dtype == np.float32
+    assert np.allclose(found, expected, atol=1e-5)

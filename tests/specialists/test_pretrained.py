@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from sensors import Band, InputError, SarChannel, list_sensors, load_sensor
 from specialists import build_specialist, load_backbone, save_weights
 from specialists.pretrained import transfer_stem
+from specialists.slimming import slim
 
 RED, GREEN, BLUE = Band("r", 0.665, 0.03), Band("g", 0.56, 0.035), Band("b", 0.49, 0.065)
 
@@ -209,6 +210,13 @@ def test_another_specialists_backbone_is_taken_over_with_its_filters_by_band(mak
         if name != "stem_0.weight":
             assert torch.equal(target.backbone.state_dict()[name], tensor)
     assert all(torch.equal(head[name], tensor) for name, tensor in target.head.state_dict().items())
+
+
+def test_a_slimmed_backbone_is_refused(make_spec, tmp_path):
+    source = slim(build_specialist(make_spec()), 0.5)
+    save_weights(source, tmp_path / "source.safetensors")
+    with pytest.raises(InputError, match="slimmed convnextv2_atto"):
+        load_backbone(build_specialist(make_spec()), tmp_path / "source.safetensors")
 
 
 def test_a_specialist_that_has_the_bands_gives_their_own_filters(make_spec, tmp_path):

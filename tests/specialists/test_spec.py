@@ -17,6 +17,13 @@ TASKS = [
     },
     {"task": "regression", "per_pixel": True},
     {"task": "similarity-search", "classes": ()},
+    {"task": "scene-classification", "hidden_widths": (1, *(80,) * 11)},
+    {
+        "task": "scene-classification",
+        "architecture": "convnextv2_tiny",
+        "stage_widths": (96, 192, 1, 7),
+        "hidden_widths": (5,) * 18,
+    },
 ]
 
 
@@ -81,6 +88,16 @@ def test_per_pixel_tasks(make_spec, task, per_pixel):
         ({"task": "similarity-search"}, "no classes, got forest, water, town"),
         ({"task": "similarity-search", "classes": (), "per_pixel": True}, "per_pixel"),
         ({"target_mean": (0.0, 0.0, 0.0)}, "target_mean"),
+        ({"stage_widths": (40, 80, 160)}, "stage_widths holds 3 numbers.*convnextv2_atto has 4"),
+        (
+            {"stage_widths": (40, 80, 0, 320)},
+            r"stage_widths 0 \(number 2\) is not between 1 and 160",
+        ),
+        ({"stage_widths": (41, 80, 160, 320)}, "stage_widths 41.*between 1 and 40"),
+        ({"hidden_widths": (80,)}, "hidden_widths holds 1 numbers.*has 12"),
+        ({"hidden_widths": (-1,) * 12}, "hidden_widths -1"),
+        ({"hidden_widths": (10**12,) * 12}, "hidden_widths 1000000000000.*between 1 and 160"),
+        ({"hidden_widths": (160, 160, 321, *(9,) * 9)}, "hidden_widths 321.*between 1 and 320"),
         ({"task": "regression", "target_std": (1.0,)}, "target_std holds 1"),
     ],
 )
@@ -103,6 +120,11 @@ def test_contradictions_are_refused(make_spec, changes, message):
         ("multi_label", 1),
         ("gsd", None),
         ("architecture", ["convnextv2_atto"]),
+        ("stage_widths", [40.0, 80.0, 160.0, 320.0]),
+        ("stage_widths", 40),
+        ("hidden_widths", [True] * 12),
+        ("hidden_widths", ["9"] * 12),
+        ("hidden_widths", None),
     ],
 )
 def test_other_types_are_refused(make_spec, field, value):
@@ -128,3 +150,12 @@ def test_fields_with_a_default_may_be_left_out(make_spec):
 def test_a_spec_is_a_dictionary(record):
     with pytest.raises(InputError, match="dictionary"):
         SpecialistSpec.from_dict(record)
+
+
+def test_widths_are_written_only_where_they_are_not_those_published(make_spec):
+    """The files and cards of all other specialists are the bytes that they always were."""
+    assert not [name for name in make_spec().to_dict() if name.endswith("_widths")]
+    slimmed = make_spec(hidden_widths=(9,) * 12).to_dict()
+    assert slimmed["hidden_widths"] == [9] * 12
+    assert "stage_widths" not in slimmed
+    assert SpecialistSpec.from_dict(make_spec().to_dict() | {"stage_widths": []}) == make_spec()
