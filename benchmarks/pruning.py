@@ -6,9 +6,9 @@
 For each task and seed, an ensemble in which all members run (gate `uniform`, fusion `concat`)
 learns the task by `compose-ensemble`, and `prune-ensemble` takes one member after the other out of
 it. The table has, for every number of members, the test score as mean and span over the seeds, and
-how many times less it costs than the ensemble as it was; times of a row are measured in one process,
-one after the other. The step that the budget chooses is marked for each seed. What is finished is
-not done again.
+how many times less it costs than the ensemble as it was; times of one seed are measured in one
+process, one after the other. The step that the budget chooses is marked for each seed. What is
+finished is not done again.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
 An optical, a radar and a hyperspectral specialist learn land cover, each from its own sensor under
 a clear sky. The ensemble then learns it under clouds, from the labels alone: whom to ask is what it
-has to find out, and the table that `compare_cloud_covers` makes shows what it found.
+has to find out, and the table that `compare_cloud_covers` makes shows what it found. In the end a
+copy of one specialist joins, which adds nothing, and the pruning pass takes it out again.
 """
 
 import json
@@ -20,6 +21,7 @@ from rasters.simulate import SIMULATED_TAG, simulate_scene, write_scene
 SENSORS = ("optical", "radar", "hyperspectral")
 NAME = "simulated-landcover"
 TRUNK = "simulated-trunk"
+COPY = "simulated-optical-copy"
 COVERS = (0, 25, 50, 75, 100)
 """Per cent of a scene under clouds."""
 _FILES = ("sentinel2", "sentinel1", "enmap")
@@ -42,9 +44,9 @@ class Plan:
     clear: int = 20
     cloudy: int = 25
     test_size: int = 192
-    specialist_epochs: int = 14
+    specialist_epochs: int = 12
     trunk_epochs: int = 5
-    ensemble_epochs: int = 14
+    ensemble_epochs: int = 12
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def tell(out: Path, plan: Plan) -> dict[int, Found]:
         *("predict-map", *files, "--model", NAME, "--out", str(out / "map.tif")),
         *("--members", str(out / "map_members.tif"), "--picture", str(out / "map.png")),
     )
+    plant_copy(out)
+    prune(out)
     return found
 
 
@@ -137,6 +141,31 @@ def compose(out: Path, plan: Plan) -> None:
         f"run_dir={out / 'ensemble'}",
     )
     _register(out / "ensemble", NAME)
+
+
+def plant_copy(out: Path) -> None:
+    """Register the optical specialist once more, and add it to the ensemble as a fourth member."""
+    from registry import Registry
+    from router.ensemble_files import load_task_ensemble, save_ensemble
+
+    _register(out / "optical", COPY, "--trunk", TRUNK)
+    console.print(
+        "\n[bold]A copy that adds nothing joins[/], in Python:\n"
+        f'  network.ensemble.add("{COPY}")\n'
+        '  save_ensemble(network, folder, "add")'
+    )
+    registry = Registry.open(out / "registry")
+    network = load_task_ensemble(out / "ensemble", registry)
+    network.ensemble.add(COPY, registry)
+    save_ensemble(network, out / "ensemble", "add", ["planted: a copy of simulated-optical"])
+
+
+def prune(out: Path) -> None:
+    """Find out who can go; no more than a point of IoU may be lost."""
+    run(
+        *("prune-ensemble", str(out / "ensemble"), "data=simulated_sensors"),
+        *(f"data.root={out}", "refit.epochs=2", "budget.drop=0.01"),
+    )
 
 
 def _register(folder: Path, name: str, *options: str) -> None:

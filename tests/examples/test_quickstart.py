@@ -18,7 +18,7 @@ from pathlib import Path
 from examples.simulated_guild import Plan, tell
 
 plan = Plan(
-    clear=8, cloudy=15, test_size=192, specialist_epochs=8, trunk_epochs=3, ensemble_epochs=12
+    clear=6, cloudy=12, test_size=128, specialist_epochs=8, trunk_epochs=3, ensemble_epochs=10
 )
 found = tell(Path(sys.argv[1]), plan)
 rows = {cover: asdict(row) for cover, row in found.items()}
@@ -84,7 +84,7 @@ def test_scenes_differ_in_clouds_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_radar_members_weight_rises_with_the_clouds(tmp_path):
+def test_the_radar_members_weight_rises_with_the_clouds_and_a_copy_leaves(tmp_path):
     finished = python("-c", SMALL, tmp_path, TERRAGUILD_REGISTRY=str(tmp_path / "registry"))
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     found = json.loads((tmp_path / "found.json").read_text())
@@ -101,3 +101,8 @@ def test_the_radar_members_weight_rises_with_the_clouds(tmp_path):
     members = "simulated-optical,simulated-radar,simulated-hyperspectral"
     assert f"$ compose-ensemble data=simulated_sensors data.root={tmp_path} " in finished.stdout
     assert f"'members=[{members}]' trunk=simulated-trunk" in finished.stdout
+    # The copy goes, or the one that it is a copy of.
+    manifest = json.loads((tmp_path / "ensemble" / "ensemble.json").read_text())
+    assert (manifest["version"], manifest["action"]) == (3, "prune")
+    optical = [pin for pin in manifest["members"] if "optical" in pin["name"]]
+    assert len(optical) < 2
