@@ -170,11 +170,11 @@ def _open_search(
             title=f"Members on the {split} split",
         )
     network.to("cpu")
-    parts = Parts(network)
     settings = config.refit
     settings.seed = config.seed
     train, selection = (recordings[split] for split in _RECORDED)
-    return Search(parts, train, selection, settings, out / "steps"), out
+    whole = Parts(network, train)
+    return Search(whole, train, selection, settings, out / "steps"), out
 
 
 def _measure(

@@ -27,9 +27,10 @@ class Parts(nn.Module):
 
     Args:
         network: The whole ensemble; it is left as it is.
+        recording: What was recorded of its members.
     """
 
-    def __init__(self, network: TaskEnsemble) -> None:
+    def __init__(self, network: TaskEnsemble, recording: Recording) -> None:
         super().__init__()
         ensemble = network.ensemble
         self.whole = ensemble.members
@@ -39,6 +40,10 @@ class Parts(nn.Module):
         self.fusion = deepcopy(ensemble.fusion)
         self.head = deepcopy(network.head)
         self.has_trunk = ensemble.trunk is not None
+        always_M = recording.applicable_NM.all(0).tolist()
+        self.always_run = {
+            m.key for m, always in zip(self.members, always_M, strict=True) if always
+        }
         self.eval()
 
     @property
@@ -56,7 +61,7 @@ class Parts(nn.Module):
         parts = Parts.__new__(Parts)
         nn.Module.__init__(parts)
         parts.whole, parts.members, parts.task = self.whole, self.members, self.task
-        parts.has_trunk = self.has_trunk
+        parts.has_trunk, parts.always_run = self.has_trunk, self.always_run
         parts.gate, parts.fusion = deepcopy(self.gate), deepcopy(self.fusion)
         parts.head = deepcopy(self.head)
         return parts.eval()
@@ -67,7 +72,8 @@ class Parts(nn.Module):
         A copy of it that always runs beside it takes its part over, exactly.
 
         Where fewer are left than run for an image, fewer run. Where one alone is left, there is
-        nothing to choose: the gate goes, and with it a trunk that nothing else looks through.
+        nothing to choose: the gate goes, and with it a trunk that nobody else needs: its features
+        are not fused, and the member can run for every chip.
 
         Args:
             reference: Of a member that is there, and not alone.
@@ -89,8 +95,9 @@ class Parts(nn.Module):
         if count == 1:
             spec = replace(spec, gate="uniform")
             self.gate = Gate(spec, self.members)
-            self.has_trunk = spec.trunk_features
-            if not self.has_trunk:
+            is_needed = spec.trunk_features or self.members[0].key not in self.always_run
+            if self.has_trunk and not is_needed:
+                self.has_trunk = False
                 self.fusion.remove(TRUNK)
         self.gate.spec = self.fusion.spec = spec
 
@@ -120,9 +127,11 @@ class Parts(nn.Module):
                 weights_b = weights_BM[running, number]
                 reductions = recording.reductions[member.key]
                 found[member.key] = Source(levels, running, weights_b, reductions)
-        if self.spec.trunk_features:
-            levels, ones = recording.read(TRUNK, rows_n), torch.ones(len(rows_n))
-            found[TRUNK] = Source(levels, None, ones, recording.reductions[TRUNK])
+        alone = (weights_BM <= 0).all(1).nonzero()[:, 0]
+        if self.has_trunk and (self.spec.trunk_features or len(alone)):
+            rows = torch.arange(len(rows_n)) if self.spec.trunk_features else alone
+            levels, ones = recording.read(TRUNK, rows_n[rows]), torch.ones(len(rows))
+            found[TRUNK] = Source(levels, rows, ones, recording.reductions[TRUNK])
         return found
 
     def forward(self, recording: Recording, rows_n: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -22,10 +22,11 @@ from torch.utils.data import DataLoader
 from rasters import ChipDataset
 from rasters.progress import show_progress
 from router.applicability import find_patterns
-from router.execution import Images, View, look, prepare_images, run_member
+from router.execution import Images, View, look, nobody_can, prepare_images, run_member
 from router.fusion import TRUNK
 from router.task_ensemble import TaskEnsemble
 from sensors.bands import Channel
+from sensors.errors import InputError
 from specialists.heads import looks_at_image
 from specialists.loading import collate
 from specialists.run import write_json
@@ -41,7 +42,7 @@ class Recording:
 
     Args:
         levels: Key of a member, and `TRUNK`, to its pyramid: (N, C, H, W) each, finest first; 0 for
-            chips that the member cannot run for.
+            chips that the member cannot run for. The trunk's is there where it is needed.
         reductions: Key to the reductions of its pyramid.
         view: What the gate sees; None where it looks at no image.
         applicable_NM: Which members can run.
@@ -91,7 +92,8 @@ def record(
         title: Of the progress bar.
 
     Raises:
-        InputError: If the chips differ in size.
+        InputError: If the chips differ in size, or if no member can run for one and there is no
+            trunk.
     """
     if not (folder / _DONE).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,10 @@ def _write(
             if source is not None:
                 rows = range(len(x_BCHW)) if source.rows is None else source.rows.tolist()
                 _put(files, folder, member.key, source.levels, [start + row for row in rows], chips)
-        if ensemble.trunk is not None and ensemble.spec.trunk_features:
+        alone = (~facts["applicable"][-1].any(1)).nonzero()[:, 0]
+        if len(alone) and ensemble.trunk is None:
+            raise InputError(nobody_can(ensemble.members, images, alone.to(device)))
+        if ensemble.trunk is not None and (ensemble.spec.trunk_features or len(alone)):
             levels = look(
                 ensemble.trunk, ensemble.spec, images, network.spec.gsd, with_levels=True
             ).levels

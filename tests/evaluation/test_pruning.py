@@ -233,8 +233,8 @@ def test_a_copy_is_taken_over_within_tolerance(taught, crowd, four_colours, tmp_
     config = compose_pruning("x", ["data=four_colours"], four_colours)
     chips = load_splits(config.data).chips
     whole = load_task_ensemble(taught, crowd)
-    parts = Parts(whole)
     train = record(whole, chips["train"], tmp_path / "train")
+    parts = Parts(whole, train)
     unseen = record(whole, chips["test"], tmp_path / "test")
     rows = torch.arange(len(unseen))
     # What was recorded gives what the ensemble itself says.
