@@ -130,7 +130,9 @@ def _write(
         alone = (~facts["applicable"][-1].any(1)).nonzero()[:, 0]
         if len(alone) and ensemble.trunk is None:
             raise InputError(nobody_can(ensemble.members, images, alone.to(device)))
-        if ensemble.trunk is not None and (ensemble.spec.trunk_features or len(alone)):
+        # Whoever is left later, the trunk answers where none of them can run.
+        can_fail = not bool(facts["applicable"][-1].all())
+        if ensemble.trunk is not None and (ensemble.spec.trunk_features or can_fail):
             levels = look(
                 ensemble.trunk, ensemble.spec, images, network.spec.gsd, with_levels=True
             ).levels

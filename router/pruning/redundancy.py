@@ -125,7 +125,11 @@ def _align(
     keys = {member.reference: member.key for member in parts.members}
     alignment = []
     for level, _ in show_progress(list(enumerate(parts.spec.reductions)), "Alignment"):
-        grams = {name: _gram(recording, keys[name], level, seed) for name in able}
+        pyramids = {name: recording.levels[keys[name]] for name in able}
+        maps = {name: levels[min(level, len(levels) - 1)] for name, levels in pyramids.items()}
+        # Members with other reductions are compared at the same places.
+        grid = min([4, *(size for of_level in maps.values() for size in of_level.shape[-2:])])
+        grams = {name: _gram(of_level, grid, seed) for name, of_level in maps.items()}
         of_level_MM = np.full((len(keys), len(keys)), np.nan)
         for row, first in enumerate(keys):
             for column, second in enumerate(keys):
@@ -135,14 +139,9 @@ def _align(
     return alignment
 
 
-def _gram(recording: Recording, key: str, level: int, seed: int) -> Tensor:
-    """Products of a member's features at places of a level, without those with themselves.
-
-    Members with other reductions are compared at the same places of a grid of 4 x 4 at most.
-    """
-    pyramid = recording.levels[key]
-    values = torch.from_numpy(np.array(pyramid[min(level, len(pyramid) - 1)]))
-    grid = min(4, *values.shape[-2:])
+def _gram(level_NDHW: NDArray[np.float32], grid: int, seed: int) -> Tensor:
+    """Products of a member's features at places of a grid, without those with themselves."""
+    values = torch.from_numpy(np.array(level_NDHW))
     rows_PD = F.adaptive_avg_pool2d(values, grid).movedim(1, -1).flatten(0, 2).double()
     generator = torch.Generator().manual_seed(seed)
     rows_PD = rows_PD[torch.randperm(len(rows_PD), generator=generator)[:_PLACES]]

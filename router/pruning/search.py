@@ -81,9 +81,11 @@ class Search:
             The start, and every step.
         """
         path: list[tuple[Step, Parts]] = []
-        removable = len(self.whole.members) - len(keep) - 1
-        for number in show_progress(range(removable + 1), "Members removed"):
+        most = len(self.whole.members) - len(keep)
+        for number in show_progress(range(most), "Members removed"):
             before = path[-1][1] if path else self.whole
+            if path and not self._may_go(before, keep):
+                break
             found = self._read(number, before)
             if found is None:
                 found = self._remove(before, keep) if path else self._begin()
@@ -95,7 +97,7 @@ class Search:
         self, parts: Parts, keep: Sequence[str] = ()
     ) -> dict[str, tuple[Parts, Worth]]:
         """For each member that may go: the ensemble without it, and what that is worth."""
-        candidates = [name for name in parts.references if name not in keep]
+        candidates = self._may_go(parts, keep)
         wanted = want(parts, self.train, self.settings.seed)
         return {
             name: self._try(parts.without(name), wanted)
@@ -125,6 +127,22 @@ class Search:
             chosen: self._try(self._only(chosen), wanted)[1]
             for chosen in show_progress(choices, "All choices")
         }
+
+    def _may_go(self, parts: Parts, keep: Sequence[str]) -> list[str]:
+        """Members without whom every chip still has someone, or a trunk, to answer for it."""
+        names = [name for name in parts.references if name not in keep]
+        if len(parts.members) < 2 or len(names) < 2:
+            return []
+        if parts.has_trunk:
+            return names
+        applicable_NM = torch.cat([self.train.applicable_NM, self.selection.applicable_NM])
+        answered_NM = applicable_NM[:, parts.numbers()]
+        places = {name: parts.references.index(name) for name in names}
+        return [
+            name
+            for name, place in places.items()
+            if answered_NM.index_fill(1, torch.tensor(place), False).any(1).all()
+        ]
 
     def _only(self, chosen: Sequence[str]) -> Parts:
         parts = self.whole
