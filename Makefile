@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= quickstart-output
+# Tests run side by side, one on each core; small networks gain less from several threads.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: quickstart test test-fast lint format clean
 
@@ -10,10 +13,10 @@ quickstart: $(VENV)/.installed  ## train, register and map: on simulated scenes,
 	$(BIN)/python -m examples.quickstart --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev  ## every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/.installed-dev  ## the tests without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import direction
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from torch.testing import assert_close
 
 from registry import Registry
@@ -256,7 +257,7 @@ def test_what_cannot_be_registered_says_why(registry, run_dir, trunk_run, tmp_pa
 @pytest.fixture
 def command(monkeypatch, registry):
     """Runs the command in this process; returns its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("router.registering.console", Console(width=200))
 
     def run(*arguments):
         root = ["--registry", str(registry.store.root)]
@@ -270,7 +271,8 @@ def command(monkeypatch, registry):
     return run
 
 
-def test_the_command(command, registry, run_dir, trunk_run, capsys, caplog):
+def test_the_command(command, registry, run_dir, trunk_run, capsys, caplog, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     facts = ("--version", "1.0.0", "--description", "From a test.")
     assert command(trunk_run, "--name", "eye", *facts, "--license", "MIT") == 0
     assert command(run_dir, "--name", "toy", *facts, "--trunk", "eye", "--chips", "3") == 0
