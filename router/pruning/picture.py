@@ -54,6 +54,7 @@ def draw_redundancy(found: Redundancy, path: Path, title: str) -> None:
         axes.set_yticks([])
         axes.set_xlabel(label, fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=4)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=130)
 
