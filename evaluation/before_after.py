@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,10 +73,12 @@ class Row:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Row":
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`, also after JSON has made None of NaN."""
         latency_ms = {int(size): ms for size, ms in record["latency_ms"].items()}
-        score = Interval(**record["score"])
-        return cls(**{**record, "score": score, "latency_ms": latency_ms})
+        known: dict[str, Any] = {
+            name: nan if value is None else value for name, value in record["score"].items()
+        }
+        return cls(**{**record, "score": Interval(**known), "latency_ms": latency_ms})
 
 
 @torch.no_grad()

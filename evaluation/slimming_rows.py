@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -49,7 +48,7 @@ def read_rows(run: RunFolder) -> list[Row]:
         InputError: If it has recorded none.
     """
     try:
-        return [_decode(record) for record in run.read_json(FILE)["rows"]]
+        return [Row.from_dict(record) for record in run.read_json(FILE)["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{run.path / FILE} cannot be read ({error!r:.200}); slim again with overwrite=true"
@@ -63,9 +62,3 @@ def _measure_cost(
     latency_ms = measure_latency(network, chips, device=device)
     macs = count_macs(network, chips[0]["image"].shape[-1])
     return Row(name, "no score", unknown, count_parameters(network), macs, size, latency_ms)
-
-
-def _decode(record: Mapping[str, Any]) -> Row:
-    """A row from its JSON form, in which a number that is not known is null."""
-    score = {name: math.nan if value is None else value for name, value in record["score"].items()}
-    return Row.from_dict({**record, "score": score})
