@@ -17,7 +17,7 @@ from registry import Registry
 from router.composing.parts import check_bands
 from router.ensemble_files import load_task_ensemble, save_ensemble, write_weights
 from router.manifest import Manifest, Pin
-from router.pruning.budget import Budget, Point
+from router.pruning.budget import TOLERATED, Budget, Point
 from router.pruning.parts import Parts
 from router.pruning.picture import draw_redundancy
 from router.pruning.recording import Recording, record
@@ -83,7 +83,7 @@ def prune(config: PruneConfig) -> Outcome:
     _check_task(network, data)
     # Of a member that no chip can run the data say nothing: it stays.
     absent = check_bands(network.ensemble, data.bands, 0)
-    search, out = _open_search(config, start, network, data)
+    search, out = _open_search(config, budget, start, network, data)
     redundancy = measure_redundancy(search, config.seed)
     write_json(out / "redundancy.json", redundancy.to_dict())
     draw_redundancy(redundancy, out / "redundancy.png", f"{folder.name}, {data.name}: redundancy")
@@ -139,13 +139,19 @@ def _trunk(network: TaskEnsemble) -> tuple[Trunk, Pin] | None:
 
 
 def _open_search(
-    config: PruneConfig, start: Manifest, network: TaskEnsemble, data: EvaluationData
+    config: PruneConfig,
+    budget: Budget,
+    start: Manifest,
+    network: TaskEnsemble,
+    data: EvaluationData,
 ) -> tuple[Search, Path]:
     """What was recorded of the members, in a folder of this ensemble, data and settings alone."""
+    tolerated = TOLERATED if budget.drop is None else budget.drop
     facts = {
         "manifest": start.to_dict() | {"version": 0, "parent": None, "created": "", "reasons": []},
         "data": data.digest,
         "chips": config.chips,
+        "tolerated": tolerated,
         "refit": asdict(config.refit),
         "seed": config.seed,
     }
@@ -174,7 +180,7 @@ def _open_search(
     settings.seed = config.seed
     train, selection = (recordings[split] for split in _RECORDED)
     whole = Parts(network, train)
-    return Search(whole, train, selection, settings, out / "steps"), out
+    return Search(whole, train, selection, settings, out / "steps", tolerated), out
 
 
 def _measure(

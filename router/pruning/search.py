@@ -1,8 +1,9 @@
 """The search for the members that stay: backward, one at a time, and all choices as a check."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 
 from rasters.progress import show_progress
 from router.pruning.absorbing import Wanted, absorb, want
+from router.pruning.budget import TOLERATED
 from router.pruning.parts import Parts
 from router.pruning.recording import Recording
 from router.pruning.scoring import Refit, Worth, judge, refit
 from sensors.errors import InputError
+from specialists.cost import count_call_macs
 from specialists.run import write_json
 
 MOST_EXHAUSTIVE = 10
@@ -58,6 +61,7 @@ class Search:
         selection: Of the chips that decide.
         settings: Of the fitting of fusion and head after each step.
         folder: Where steps are kept; those that are there are not done again.
+        tolerated: Loss of score, up to which it counts what a member costs.
     """
 
     whole: Parts
@@ -65,14 +69,17 @@ class Search:
     selection: Recording
     settings: Refit
     folder: Path
+    tolerated: float = TOLERATED
 
     def go(self, keep: Sequence[str] = ()) -> list[tuple[Step, Parts]]:
-        """Remove the member whose going costs least, again and again, until one is left.
+        """Remove the member that is missed least, again and again, until one is left.
 
         A member's going is judged after the others have taken over what it said
-        (`router.pruning.absorbing`); equal scores are told apart by the loss. After each step
-        fusion and head are fitted again, and so they are at the start, that what is removed is
-        compared with an ensemble that was given as much.
+        (`router.pruning.absorbing`). Of those without whom no more score is lost than tolerated,
+        the one goes whose share of the members' multiply-adds is largest, less the share by which
+        the loss grows without it; where there is none, the one whose going costs least in score,
+        of equal ones in loss. After each step fusion and head are fitted again, and so they are at
+        the start, that what is removed is compared with an ensemble that was given as much.
 
         Args:
             keep: References of members that stay, beside one that can go.
@@ -162,10 +169,36 @@ class Search:
 
     def _remove(self, parts: Parts, keep: Sequence[str]) -> tuple[Step, Parts]:
         tried = self.leave_one_out(parts, keep)
-        removed = max(tried, key=lambda name: tried[name][1].rank)
-        left, before = tried[removed][0], judge(parts, self.selection)
+        before = judge(parts, self.selection)
+        removed = self._least_missed({name: worth for name, (_, worth) in tried.items()}, before)
+        left = tried[removed][0]
         losses = {name: worth.drop(before) for name, (_, worth) in tried.items()}
         return Step(removed, left.references, self._refit(left), losses), left
+
+    def _least_missed(self, tried: Mapping[str, Worth], before: Worth) -> str:
+        start = self._start.worth
+        fine = [name for name in tried if tried[name].drop(start) <= self.tolerated + 1e-9]
+        if not fine:
+            return max(tried, key=lambda name: tried[name].rank)
+        total = sum(self._macs.values())
+        return max(
+            fine,
+            key=lambda name: self._macs[name] / total - (tried[name].loss / before.loss - 1),
+        )
+
+    @cached_property
+    def _start(self) -> Step:
+        return Step.from_dict(json.loads(self._file(0, ".json").read_text()))
+
+    @cached_property
+    def _macs(self) -> dict[str, int]:
+        """Multiply-adds of each member for one chip."""
+        found = {}
+        for member in self.whole.members:
+            network = member.network
+            chip_BCHW = torch.zeros(1, len(network.bands), *self.train.chip_size)
+            found[member.reference] = count_call_macs(partial(network.forward_features, chip_BCHW))
+        return found
 
     def _refit(self, parts: Parts) -> Worth:
         return refit(parts, self.whole, self.train, self.selection, self.settings)
