@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= quickstart-output
-# Tests run side by side, one on each core; small networks gain less from several threads.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: quickstart test test-fast lint format clean
 
@@ -13,10 +10,10 @@ quickstart: $(VENV)/.installed  ## train, register and map: on simulated scenes,
 	$(BIN)/python -m examples.quickstart --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev  ## every test
-	$(PYTEST)
+	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/.installed-dev  ## the tests without the slow ones
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import direction
 	$(BIN)/ruff check .
