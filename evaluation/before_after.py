@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from evaluation._workload import choose_images
 from evaluation.efficiency import median_seconds
@@ -18,30 +17,16 @@ from evaluation.intervals import Interval, interval
 from evaluation.predictions import Predictions, PredictionsBuilder, ScenePredictions
 from evaluation.tasks import Task, main_metric
 from rasters import ChipDataset
-from rasters.progress import show_progress
 from router.task_ensemble import TaskEnsemble
 from sensors.errors import InputError
 from specialists.cost import count_call_macs, count_parameters
-from specialists.loading import collate
-from specialists.targets import target_of
+from specialists.evaluate import predict_batches
+from specialists.network import TaskNetwork
 from specialists.task_spec import TaskSpec
 
 BATCH_SIZES = (1, 32)
 """Of which latency is measured."""
 _ROUTED_IMAGES = 16  # that are counted one by one
-
-
-class Predictor(Protocol):
-    """A network that answers a task: a specialist, an ensemble with a head, or a compiled one."""
-
-    @property
-    def spec(self) -> TaskSpec:
-        """The task."""
-        ...
-
-    def predict(self, x_BCHW: Tensor, *, valid: Tensor | None = None) -> Tensor:
-        """Probabilities or values, see `specialists.network.TaskNetwork.predict`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ class Row:
 
 @torch.no_grad()
 def predict_chips(
-    network: Predictor,
+    network: TaskNetwork,
     chips: ChipDataset,
     *,
     batch_size: int = 32,
@@ -94,7 +79,7 @@ def predict_chips(
     """What a network says of labelled chips.
 
     Args:
-        network: It is moved to the device and put into evaluation mode if it is a module of torch.
+        network: It is moved to the device and put into evaluation mode.
         chips: Of its task's bands.
         batch_size: Chips at once; it does not change the result.
         device: Where to compute.
@@ -105,22 +90,19 @@ def predict_chips(
         InputError: If the task has no answers that can be scored.
     """
     task = task_of(network.spec)
-    if isinstance(network, torch.nn.Module):
-        network.to(device).eval()
     groups = chips.groups if groups is None else groups
     by_name = None if groups is None else dict(zip(chips.ids, groups, strict=True))
     builder = PredictionsBuilder(task, by_name) if task.per_pixel else None
     answers, targets = [], []
-    loader = DataLoader(chips, batch_size, collate_fn=collate)
-    for number, batch in enumerate(show_progress(loader, title)):
-        x_BCHW, valid = batch["image"].to(device), batch["valid"].to(device)
-        prediction = network.predict(x_BCHW, valid=valid).float().cpu()
+    said = predict_batches(network, chips, batch_size, device, title)
+    for number, (prediction, target) in enumerate(said):
+        prediction = prediction.float().cpu()
         if builder is not None:
             ids = chips.ids[number * batch_size :][: len(prediction)]
-            builder.update(prediction, target_of(batch), ids)
+            builder.update(prediction, target, ids)
         else:
             answers.append(prediction)
-            targets.append(target_of(batch))
+            targets.append(target)
     if builder is not None:
         return builder.build()
     return ScenePredictions.of(
@@ -144,7 +126,7 @@ def task_of(spec: TaskSpec) -> Task:
 
 def measure_row(
     name: str,
-    network: Predictor,
+    network: TaskNetwork,
     chips: ChipDataset,
     *,
     file_bytes: int,
@@ -161,22 +143,19 @@ def measure_row(
         network: In evaluation mode.
         chips: Labelled chips of its task's bands.
         file_bytes: Of everything that it is loaded from.
-        parameters: How many there are; counted if not given, which needs a module of torch.
-        macs: Of one image; counted if not given, which needs a module of torch.
+        parameters: How many there are; counted if not given, which a compiled network cannot be.
+        macs: Of one image; counted if not given, which a compiled network cannot be.
         device: Of torch.
         batch_sizes: Of which latency is measured.
         predictions: What it says of the chips, if that is known.
     """
     predictions = predictions or predict_chips(network, chips, device=device, title=name)
     metric, _ = main_metric(predictions.task)
-    if parameters is None:
-        assert isinstance(network, torch.nn.Module)
-        parameters = count_parameters(network)
     return Row(
         name,
         metric,
         interval([predictions], metric),
-        parameters,
+        count_parameters(network) if parameters is None else parameters,
         _count_macs(network, chips, device) if macs is None else macs,
         file_bytes,
         measure_latency(network, chips, device=device, batch_sizes=batch_sizes),
@@ -185,7 +164,7 @@ def measure_row(
 
 @torch.no_grad()
 def measure_latency(
-    network: Predictor,
+    network: TaskNetwork,
     chips: ChipDataset,
     *,
     device: str = "cpu",
@@ -200,11 +179,11 @@ def measure_latency(
     return found
 
 
-def _bind(network: Predictor, x_BCHW: Tensor, valid: Tensor) -> Any:  # noqa: ANN401
+def _bind(network: TaskNetwork, x_BCHW: Tensor, valid: Tensor) -> Any:  # noqa: ANN401
     return lambda: network.predict(x_BCHW, valid=valid)
 
 
-def _count_macs(network: Predictor, chips: ChipDataset, device: str) -> int:
+def _count_macs(network: TaskNetwork, chips: ChipDataset, device: str) -> int:
     """Of one image; the mean over some, where an ensemble may send each to other members."""
     routes = isinstance(network, TaskEnsemble) and not network.ensemble.spec.takes_all
     count = min(_ROUTED_IMAGES, len(chips)) if routes else 1

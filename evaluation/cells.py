@@ -54,9 +54,14 @@ class Extraction:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            object.__setattr__(self, "device", device)
+        object.__setattr__(self, "device", find_device(self.device))
+
+
+def find_device(name: str) -> str:
+    """Torch's name of a device; `auto` becomes `cuda` where there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 
+from evaluation.command_line import add_overrides, console, say
 from sensors.errors import exit_on_input_error
-
-console = Console()
 
 HELP = """\
 usage: compose-ensemble KEY=VALUE ...
@@ -79,19 +77,12 @@ def _add(arguments: Sequence[str]) -> None:
     parser.add_argument("ensemble", metavar="ENSEMBLE", help="folder of the ensemble")
     parser.add_argument("member", metavar="NEW", help="registered specialist, name@version")
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as seeds=[0,1,2]"
-    )
-    parser.add_argument(
         "--dry-run", action="store_true", help="decide and leave the ensemble as it is"
     )
-    parser.add_argument(
-        "--config-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with data sets (data/) and protocols (protocol/) of your own",
-    )
-    parser.add_argument(
-        "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
+    add_overrides(
+        parser,
+        "Hydra overrides, such as seeds=[0,1,2]",
+        "folder with data sets (data/) and protocols (protocol/) of your own",
     )
     options = parser.parse_intermixed_args(arguments)
     from evaluation.integration_config import compose_integration
@@ -111,11 +102,11 @@ def _add(arguments: Sequence[str]) -> None:
 
     decision = integrate(config, config_dir=options.config_dir)
     console.print(tabulate_decision(decision))
-    _say(f"{decision.action}: {decision.reasons[0]}")
+    say(f"{decision.action}: {decision.reasons[0]}")
     if decision.manifest is None:
-        _say("Dry run: the ensemble is as it was.")
+        say("Dry run: the ensemble is as it was.")
     else:
-        _say(f"{config.ensemble} is at manifest {decision.manifest.version}.")
+        say(f"{config.ensemble} is at manifest {decision.manifest.version}.")
 
 
 def _rollback(arguments: Sequence[str]) -> None:
@@ -132,7 +123,7 @@ def _rollback(arguments: Sequence[str]) -> None:
     from registry import Registry
 
     manifest = rollback(options.ensemble, options.version, Registry.open(options.registry))
-    _say(f"{options.ensemble} is at manifest {manifest.version}: {manifest.reasons[0]}.")
+    say(f"{options.ensemble} is at manifest {manifest.version}: {manifest.reasons[0]}.")
 
 
 def _history(arguments: Sequence[str]) -> None:
@@ -145,7 +136,3 @@ def _history(arguments: Sequence[str]) -> None:
     from evaluation.integration_history import tabulate_history
 
     console.print(tabulate_history(options.ensemble))
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from evaluation.before_after import Row, draw_pareto, measure_row, predict_chips
+from evaluation.cells import find_device
 from evaluation.dataset import EvaluationData, load_data
 from evaluation.integration import open_manifest
 from evaluation.pruning_config import PruneConfig
@@ -157,9 +158,6 @@ def _open_search(
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     out = Path(config.out or Path(config.ensemble) / _OUT) / digest
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recordings: dict[str, Recording] = {}
     for split in _RECORDED:
         chips = data.chips[split]
@@ -172,12 +170,11 @@ def _open_search(
             chips,
             out / "recorded" / split,
             batch_size=config.batch_size,
-            device=device,
+            device=find_device(config.device),
             title=f"Members on the {split} split",
         )
     network.to("cpu")
-    settings = config.refit
-    settings.seed = config.seed
+    settings = replace(config.refit, seed=config.seed)
     train, selection = (recordings[split] for split in _RECORDED)
     whole = Parts(network, train)
     return Search(whole, train, selection, settings, out / "steps", tolerated), out

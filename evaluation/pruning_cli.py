@@ -1,14 +1,12 @@
 """`prune-ensemble`: let the members go that an ensemble can do without."""
 
 import argparse
-from pathlib import Path
+from dataclasses import asdict
 
 import yaml
-from rich.console import Console
 
+from evaluation.command_line import add_overrides, console, say
 from sensors.errors import exit_on_input_error
-
-console = Console()
 
 
 @exit_on_input_error
@@ -26,19 +24,12 @@ def main() -> None:
     )
     parser.add_argument("ensemble", metavar="ENSEMBLE", help="folder of an ensemble with a head")
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="Hydra overrides; data=NAME is needed: labelled chips of the ensemble's task",
-    )
-    parser.add_argument(
         "--dry-run", action="store_true", help="measure, and leave the ensemble as it is"
     )
-    parser.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="folder with data sets (data/) of your own"
-    )
-    parser.add_argument(
-        "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
+    add_overrides(
+        parser,
+        "Hydra overrides; data=NAME is needed: labelled chips of the ensemble's task",
+        "folder with data sets (data/) of your own",
     )
     options = parser.parse_intermixed_args()
     from evaluation.pruning_config import compose_pruning
@@ -47,10 +38,7 @@ def main() -> None:
         options.ensemble, options.overrides, options.config_dir, dry_run=options.dry_run
     )
     if options.cfg is not None:
-        from omegaconf import OmegaConf
-
-        plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
-        print(yaml.safe_dump(plain, sort_keys=False), end="")
+        print(yaml.safe_dump(asdict(config), sort_keys=False), end="")
         return
     from evaluation.before_after import tabulate
     from evaluation.pruning import prune
@@ -60,19 +48,15 @@ def main() -> None:
     console.print(tabulate_redundancy(found.redundancy, f"Members of {config.ensemble}"))
     console.print(tabulate(f"{config.data.name}, test split", found.rows))
     for step, better in zip(found.steps[1:], found.better[1:], strict=False):
-        _say(f"{len(step.members)} members: {better} other choices are better before fitting.")
-    _say(f"What was measured: {found.folder} (redundancy.png, pareto.png, pruning.json).")
+        say(f"{len(step.members)} members: {better} other choices are better before fitting.")
+    say(f"What was measured: {found.folder} (redundancy.png, pareto.png, pruning.json).")
     if not found.chosen:
-        _say("Nobody can go under this budget: the ensemble is as it was.")
+        say("Nobody can go under this budget: the ensemble is as it was.")
         return
     gone = ", ".join(step.removed or "" for step in found.steps[1 : found.chosen + 1])
     if found.manifest is None:
-        _say(f"Dry run: the ensemble is as it was; without it, {gone} would go.")
+        say(f"Dry run: the ensemble is as it was; without it, {gone} would go.")
         return
     version = found.manifest.version
-    _say(f"{config.ensemble} is at manifest {version}, without {gone}. To go back:")
-    _say(f"compose-ensemble rollback {config.ensemble} {found.manifest.parent}")
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    say(f"{config.ensemble} is at manifest {version}, without {gone}. To go back:")
+    say(f"compose-ensemble rollback {config.ensemble} {found.manifest.parent}")

@@ -2,10 +2,10 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 import yaml
 
+from evaluation.command_line import add_overrides
 from sensors.errors import exit_on_input_error
 
 
@@ -35,19 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         "predict-map scene.tif --model s2-landcover-int8 --out map.tif",
     )
     parser.add_argument("source", metavar="NAME[@VERSION]", help="the registered specialist")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="Hydra overrides: data, samples, max_drop, name, version, registry, ...",
-    )
-    parser.add_argument(
-        "--config-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with configuration groups of your own",
-    )
-    parser.add_argument(
-        "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
+    add_overrides(
+        parser,
+        "Hydra overrides: data, samples, max_drop, name, version, registry, ...",
+        "folder with configuration groups of your own",
     )
     return parser

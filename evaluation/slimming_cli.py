@@ -3,10 +3,10 @@
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 import yaml
 
+from evaluation.command_line import add_overrides
 from sensors.errors import exit_on_input_error
 
 
@@ -37,20 +37,10 @@ def _parser() -> argparse.ArgumentParser:
         "recover=labels trainer.epochs=20 run_dir=runs/slim",
     )
     parser.add_argument("source", metavar="NAME[@VERSION]", help="the registered specialist")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="Hydra overrides: data, ratio, scope (hidden, full), importance (magnitude, taylor), "
+    add_overrides(
+        parser,
+        "Hydra overrides: data, ratio, scope (hidden, full), importance (magnitude, taylor), "
         "recover (distil, labels, none), name, version, run_dir, trainer.epochs, ...",
-    )
-    parser.add_argument(
-        "--config-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with configuration groups of your own",
-    )
-    parser.add_argument(
-        "-c", "--cfg", choices=["job"], help="print the resolved configuration and leave"
+        "folder with configuration groups of your own",
     )
     return parser

@@ -147,6 +147,26 @@ class EnsembleBackend:
         return choices
 
 
+def choose_backend(
+    network: Specialist | CompiledSpecialist | TaskEnsemble, device: str | None = None
+) -> Backend | AnyBandsBackend:
+    """What runs a network on a device of torch; None takes CUDA where there is one.
+
+    Raises:
+        InputError: If there is no such device, or the network does not run there.
+    """
+    if isinstance(network, CompiledSpecialist):
+        if device not in (None, "cpu"):
+            raise InputError(
+                f"--device {device}: OpenVINO runs on the CPU here; leave --device out, or give "
+                "--backend torch"
+            )
+        return OpenVinoBackend(network)
+    if isinstance(network, Specialist):
+        return TorchBackend(network, device)
+    return EnsembleBackend(network, device)
+
+
 def _place(network: TaskNetwork, device: str | None) -> torch.device:
     wanted = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

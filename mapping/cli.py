@@ -15,7 +15,6 @@ from sensors import InputError
 from sensors.errors import exit_on_input_error
 
 if TYPE_CHECKING:
-    from mapping.backends import AnyBandsBackend, Backend
     from router.task_ensemble import TaskEnsemble
     from specialists.compiled import CompiledSpecialist
     from specialists.model import Specialist
@@ -31,6 +30,7 @@ def main() -> None:
     console = Console(stderr=True)
     with _plain_warnings(console):
         # Imported here: torch takes seconds, and `--help` needs none of it.
+        from mapping.backends import choose_backend
         from mapping.predict import predict_map
 
         model = load(arguments.model, arguments.registry, arguments.backend)
@@ -222,30 +222,6 @@ def _find(
     if backend != "torch" and isinstance(card, SpecialistCard) and card.variant:
         return guild.compiled(card.reference)
     return guild.get(card.reference)
-
-
-def choose_backend(
-    network: "Specialist | CompiledSpecialist | TaskEnsemble", device: str | None
-) -> "Backend | AnyBandsBackend":
-    """What runs a network on a device of torch; None takes CUDA where there is one.
-
-    Raises:
-        InputError: If there is no such device, or the network does not run there.
-    """
-    from mapping.backends import EnsembleBackend, OpenVinoBackend, TorchBackend
-    from specialists.compiled import CompiledSpecialist
-    from specialists.model import Specialist
-
-    if isinstance(network, CompiledSpecialist):
-        if device not in (None, "cpu"):
-            raise InputError(
-                f"--device {device}: OpenVINO runs on the CPU here; leave --device out, or give "
-                "--backend torch"
-            )
-        return OpenVinoBackend(network)
-    if isinstance(network, Specialist):
-        return TorchBackend(network, device)
-    return EnsembleBackend(network, device)
 
 
 def report(result: MapResult, console: Console) -> None:

@@ -22,13 +22,7 @@ from mapping._ensemble import bands_to_read, name_choices
 from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
 from mapping._sweep import Choose, Sweep
-from mapping.backends import (
-    AnyBandsBackend,
-    Backend,
-    EnsembleBackend,
-    OpenVinoBackend,
-    TorchBackend,
-)
+from mapping.backends import AnyBandsBackend, Backend, choose_backend
 from mapping.picture import PANEL_PIXELS, draw_map
 from mapping.result import MapResult
 from mapping.windows import plan_windows
@@ -187,7 +181,7 @@ def _prepare(
 ) -> _Engine:
     if isinstance(network, TaskEnsemble):
         bands = bands_to_read(network, raster.bands)
-        taking: Any = backend or EnsembleBackend(network)
+        taking: Any = backend or choose_backend(network)
         return _Engine(
             run=partial(taking, bands=bands),
             bands=bands,
@@ -196,11 +190,7 @@ def _prepare(
             choices=name_choices(network.ensemble),
         )
     BandPlan.match(network.spec.bands, raster.bands).require()
-    own: Any
-    if isinstance(network, CompiledSpecialist):
-        own = backend or OpenVinoBackend(network)
-    else:
-        own = backend or TorchBackend(network)
+    own: Any = backend or choose_backend(network)
     return _Engine(run=own, bands=network.spec.bands)
 
 

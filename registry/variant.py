@@ -9,12 +9,12 @@ from registry.checksum import check_sha256, encode_checksum
 from registry.item import asset_sha256, blob_href
 from registry.stac import PREFIX, expect
 from sensors.errors import InputError
+from specialists.compiled_tools import PRECISIONS
 
 if TYPE_CHECKING:
     from registry.card import SpecialistCard
     from registry.store import Store
 
-PRECISIONS = ("float32", "int8")
 GRAPH, CONSTANTS = "graph", "graph-constants"
 """Names of the assets."""
 SUFFIXES = {GRAPH: ".xml", CONSTANTS: ".bin"}

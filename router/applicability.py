@@ -80,6 +80,23 @@ def find_patterns(
         yield _pattern((which_B == number).nonzero()[:, 0], columns, bands, members)
 
 
+def fit_members(
+    usable_BCHW: Tensor, bands: Sequence[Channel], members: Sequence[Member]
+) -> tuple[Tensor, Tensor]:
+    """Which members can run for each image, bool (B, M), and `Pattern.match_M2`, (B, M, 2).
+
+    Arguments as for `find_patterns`.
+    """
+    shape, device = (len(usable_BCHW), len(members)), usable_BCHW.device
+    applicable_BM = torch.zeros(shape, dtype=torch.bool, device=device)
+    match_BM2 = torch.zeros((*shape, 2), device=device)
+    for pattern in find_patterns(usable_BCHW, bands, members):
+        rows = slice(None) if pattern.rows is None else pattern.rows
+        applicable_BM[rows] = applicable_BM.new_tensor(pattern.applicable_M)
+        match_BM2[rows] = match_BM2.new_tensor(pattern.match_M2)
+    return applicable_BM, match_BM2
+
+
 def _pattern(
     rows: Tensor | None,
     columns: Sequence[int],

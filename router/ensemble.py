@@ -13,7 +13,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from registry import Reference, Registry, SpecialistCard
-from router.applicability import find_patterns
+from router.applicability import find_patterns, fit_members
 from router.compatibility import report_doubts
 from router.ensemble_spec import EnsembleSpec, check_spec, suit_members
 from router.execution import Images, View, look, nobody_can, prepare_images, run_member
@@ -332,14 +332,8 @@ class Ensemble(nn.Module):
 
     def _route(self, images: Images, gsd: float | None) -> tuple[Routing, View | None]:
         """What the gate decides, and what the trunk saw, if it looked."""
-        patterns = list(find_patterns(images.usable_BCHW, images.bands, self.members))
-        shape = (len(images.x_BCHW), len(self.members))
-        applicable_BM = torch.zeros(shape, dtype=torch.bool, device=images.x_BCHW.device)
-        match_BM2 = images.x_BCHW.new_zeros((*shape, 2))
-        for pattern in patterns:
-            rows = slice(None) if pattern.rows is None else pattern.rows
-            applicable_BM[rows] = applicable_BM.new_tensor(pattern.applicable_M)
-            match_BM2[rows] = match_BM2.new_tensor(pattern.match_M2)
+        applicable_BM, match_BM2 = fit_members(images.usable_BCHW, images.bands, self.members)
+        match_BM2 = match_BM2.to(images.x_BCHW.dtype)
         view = None
         if self.trunk is not None and self.spec.needs_trunk:
             with_levels = self.spec.trunk_features

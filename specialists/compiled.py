@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sensors.bands import Channel
 from sensors.errors import InputError
 from specialists.backbone import pad_to_multiple
-from specialists.compiled_tools import import_openvino
+from specialists.compiled_tools import PRECISIONS, import_openvino
 from specialists.header import METADATA_KEY, decode_header, encode_header
 from specialists.heads import looks_at_image
 from specialists.model import Specialist
@@ -29,7 +29,6 @@ from specialists.spec import SpecialistSpec
 
 GRAPH, CONSTANTS = "model.xml", "model.bin"
 """The two files of a graph, as OpenVINO names them."""
-PRECISIONS = ("float32", "int8")
 _INFO = "terraguild"  # our part of what a graph tells of itself
 # A graph for one shape of batch takes about half the time (one image of 64 x 64 pixels), and a
 # second to compile: it is worth that from the third batch of a shape on, for a few shapes at once.

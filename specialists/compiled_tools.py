@@ -13,6 +13,8 @@ from rich.console import Console
 
 from sensors.errors import InputError
 
+PRECISIONS = ("float32", "int8")
+"""Of a compiled specialist: that of its convolutions and matrix products."""
 INSTALL = "pip install 'terraguild[openvino]'"
 
 

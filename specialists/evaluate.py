@@ -1,6 +1,9 @@
 """Scores of a network on chips: one pass, no training machinery."""
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rasters import ChipDataset
@@ -32,12 +35,25 @@ def evaluate(
     Returns:
         Names and numbers as `TaskMetrics` describes them.
     """
-    specialist.to(device).eval()
     metrics = TaskMetrics(specialist.spec).to(device)
-    loader = DataLoader(chips, batch_size, collate_fn=collate)
-    for batch in show_progress(loader, title):
-        image_BCHW, valid_BCHW = batch["image"].to(device), batch["valid"].to(device)
-        metrics.update(
-            specialist.predict(image_BCHW, valid=valid_BCHW), target_of(batch).to(device)
-        )
+    for prediction, target in predict_batches(specialist, chips, batch_size, device, title):
+        metrics.update(prediction, target.to(device))
     return metrics.compute()
+
+
+@torch.no_grad()
+def predict_batches(
+    network: TaskNetwork,
+    chips: ChipDataset,
+    batch_size: int,
+    device: torch.device | str,
+    title: str,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a network says of labelled chips, and what it should say, batch by batch in order.
+
+    Arguments as for `evaluate`; predictions are on the device, targets are not.
+    """
+    network.to(device).eval()
+    for batch in show_progress(DataLoader(chips, batch_size, collate_fn=collate), title):
+        image_BCHW, valid_BCHW = batch["image"].to(device), batch["valid"].to(device)
+        yield network.predict(image_BCHW, valid=valid_BCHW), target_of(batch)

@@ -45,6 +45,23 @@ class SpecialistModule(L.LightningModule, Generic[Network]):
             return x_BCHW
         return x_BCHW.contiguous(memory_format=torch.channels_last)
 
+    def log_loss(self, loss: Tensor, count: int) -> None:
+        """Log the training loss of a batch, and show it.
+
+        Args:
+            loss: Mean over the batch.
+            count: Images in it.
+        """
+        self.log(
+            "train_loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=count,
+            sync_dist=True,
+        )
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW on all weights, and a learning rate that changes with every step."""
         steps = int(self.trainer.estimated_stepping_batches)

@@ -63,15 +63,7 @@ class DistilTask(SpecialistModule[Specialist]):
         """Error of one batch."""
         batch = self.augment({name: batch[name] for name in ("image", "valid")})
         loss = self.compare(batch["image"], batch["valid"])
-        self.log(
-            "train_loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(batch["image"]),
-            sync_dist=True,
-        )
+        self.log_loss(loss, len(batch["image"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

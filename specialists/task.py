@@ -57,15 +57,7 @@ class SpecialistTask(SpecialistModule[Network]):
         batch = self.augment(batch)
         outputs = self.specialist(self.arrange(batch["image"]), valid=batch["valid"])
         loss: Tensor = self.loss(outputs, target_of(batch))
-        self.log(
-            "train_loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(outputs),
-            sync_dist=True,
-        )
+        self.log_loss(loss, len(outputs))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

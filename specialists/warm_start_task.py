@@ -95,15 +95,7 @@ class MaskedTask(SpecialistModule[Specialist]):
         """Error of the reconstruction of one batch."""
         batch = self.augment(batch)
         loss = self.reconstruct(batch["image"], batch["valid"]).error()
-        self.log(
-            "train_loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(batch["image"]),
-            sync_dist=True,
-        )
+        self.log_loss(loss, len(batch["image"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

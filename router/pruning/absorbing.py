@@ -1,9 +1,8 @@
 """What a member said is said by those that stay, as far as they can: a distillation in closed form.
 
 A fused level is linear in what its members say (`Fusion.stack`). When one goes, the weights of the
-others are those that come nearest to the fused levels of the whole ensemble on unlabelled chips,
-by ridge regression towards the weights that they had. A copy of a member is taken over without a
-trace.
+others are those that come nearest to the fused levels before, on unlabelled chips, by ridge
+regression towards the weights that they had.
 
 Shape suffixes: P places (pixels of levels), C what is stacked, D width of a fused level.
 """
@@ -26,12 +25,12 @@ _RIDGE = 1e-4  # of the mean variance of what is stacked
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the fused levels of the whole ensemble are, at some places.
+    """What the fused levels of an ensemble are, at some places.
 
     Args:
         rows: The chips.
         places: For each level, numbers of its places over all of these chips.
-        values_PD: For each level, what the whole ensemble says there.
+        values_PD: For each level, what the ensemble says there.
     """
 
     rows: Tensor
@@ -44,7 +43,7 @@ def want(parts: Parts, recording: Recording, seed: int = 0) -> Wanted:
     """Note the fused levels of an ensemble.
 
     Args:
-        parts: Of the whole ensemble.
+        parts: Of the ensemble.
         recording: Of the training chips.
         seed: Which chips and places are drawn.
     """
@@ -71,7 +70,7 @@ def absorb(parts: Parts, recording: Recording, wanted: Wanted) -> None:
     Args:
         parts: Those that stay.
         recording: Of the training chips.
-        wanted: Of the whole ensemble.
+        wanted: Of the ensemble before.
     """
     if parts.spec.fusion == "attention":
         return

@@ -3,7 +3,6 @@
 Shape suffixes: N chips, n rows asked for, H rows, W columns, K outputs.
 """
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 
@@ -163,8 +162,3 @@ class Parts(nn.Module):
         ensemble.fusion.load_state_dict(self.fusion.state_dict())
         network.head.load_state_dict(self.head.state_dict())
         return network.eval()
-
-
-def in_batches(count: int, batch_size: int) -> Iterator[Tensor]:
-    """Numbers of all chips, in order."""
-    yield from torch.split(torch.arange(count), batch_size)

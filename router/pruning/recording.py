@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from rasters import ChipDataset
 from rasters.progress import show_progress
-from router.applicability import find_patterns
+from router.applicability import fit_members
 from router.execution import Images, View, look, nobody_can, prepare_images, run_member
 from router.fusion import TRUNK
 from router.task_ensemble import TaskEnsemble
@@ -163,13 +163,8 @@ def _ask(
 ) -> dict[str, Tensor]:
     """What gate and head look at."""
     ensemble = network.ensemble
-    applicable_BM = torch.zeros(len(x_BCHW), len(ensemble.members), dtype=torch.bool)
-    match_BM2 = torch.zeros(*applicable_BM.shape, 2)
-    for pattern in find_patterns(images.usable_BCHW, images.bands, ensemble.members):
-        rows = slice(None) if pattern.rows is None else pattern.rows.cpu()
-        applicable_BM[rows] = torch.tensor(pattern.applicable_M)
-        match_BM2[rows] = torch.tensor(pattern.match_M2)
-    found = {"applicable": applicable_BM, "match": match_BM2}
+    fitting = fit_members(images.usable_BCHW, images.bands, ensemble.members)
+    found = dict(zip(("applicable", "match"), fitting, strict=True))
     if ensemble.trunk is not None and ensemble.spec.needs_trunk:
         view = look(ensemble.trunk, ensemble.spec, images, network.spec.gsd)
         found |= {"vectors": view.vectors_BD, "gsd": view.gsd_B}

@@ -10,6 +10,7 @@ Shape suffixes: P places, M members, D features, K targets.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,11 @@ def _align(
         grid = min([4, *(size for of_level in maps.values() for size in of_level.shape[-2:])])
         grams = {name: _gram(of_level, grid, seed) for name, of_level in maps.items()}
         of_level_MM = np.full((len(keys), len(keys)), np.nan)
-        for row, first in enumerate(keys):
-            for column, second in enumerate(keys):
-                if first in grams and second in grams:
-                    of_level_MM[row, column] = _cka(grams[first], grams[second])
+        places = {name: place for place, name in enumerate(keys)}
+        for first, second in combinations_with_replacement(grams, 2):
+            row, column = places[first], places[second]
+            alike = _cka(grams[first], grams[second])
+            of_level_MM[row, column] = of_level_MM[column, row] = alike
         alignment.append(of_level_MM)
     return alignment
 

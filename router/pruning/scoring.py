@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rasters.progress import show_progress
-from router.pruning.parts import Parts, in_batches
+from router.pruning.parts import Parts
 from router.pruning.recording import Recording
 from sensors.errors import InputError
 from specialists.losses import TaskLoss
@@ -85,7 +85,7 @@ def judge(parts: Parts, recording: Recording, batch_size: int = 64) -> Worth:
     task = parts.task[0].spec
     metrics, loss = TaskMetrics(task), TaskLoss(task)
     losses = []
-    for rows in in_batches(len(recording), batch_size):
+    for rows in torch.split(torch.arange(len(recording)), batch_size):
         outputs, answers = parts.answer(recording, rows)
         metrics.update(answers, recording.targets[rows])
         losses.append(float(loss(outputs, recording.targets[rows])) * len(rows))

@@ -29,7 +29,7 @@ class Step:
     """One step of the search.
 
     Args:
-        removed: Who went; None for the start, the whole ensemble as it is.
+        removed: Who went; None for the start, the whole ensemble with fusion and head fitted again.
         members: References of those that are left.
         worth: On the selection split, after fusion and head were fitted again.
         losses: What each member's going would have cost in score at this step, before that.
@@ -95,7 +95,7 @@ class Search:
                 break
             found = self._read(number, before)
             if found is None:
-                found = self._remove(before, keep) if path else self._begin()
+                found = self._take([step for step, _ in path], before, keep)
                 self._keep(number, *found)
             path.append(found)
         return path
@@ -163,20 +163,20 @@ class Search:
         absorb(left, self.train, wanted)
         return left, judge(left, self.selection)
 
-    def _begin(self) -> tuple[Step, Parts]:
-        parts = self.whole.copy()
-        return Step(None, parts.references, self._refit(parts), {}), parts
-
-    def _remove(self, parts: Parts, keep: Sequence[str]) -> tuple[Step, Parts]:
+    def _take(self, steps: Sequence[Step], parts: Parts, keep: Sequence[str]) -> tuple[Step, Parts]:
+        """The next step, after those that were taken; the first one removes nobody."""
+        if not steps:
+            left = parts.copy()
+            return Step(None, left.references, self._refit(left), {}), left
+        start, before = steps[0].worth, steps[-1].worth
         tried = self.leave_one_out(parts, keep)
-        before = judge(parts, self.selection)
-        removed = self._least_missed({name: worth for name, (_, worth) in tried.items()}, before)
+        worths = {name: worth for name, (_, worth) in tried.items()}
+        removed = self._least_missed(worths, start, before)
         left = tried[removed][0]
-        losses = {name: worth.drop(before) for name, (_, worth) in tried.items()}
+        losses = {name: worth.drop(before) for name, worth in worths.items()}
         return Step(removed, left.references, self._refit(left), losses), left
 
-    def _least_missed(self, tried: Mapping[str, Worth], before: Worth) -> str:
-        start = self._start.worth
+    def _least_missed(self, tried: Mapping[str, Worth], start: Worth, before: Worth) -> str:
         fine = [name for name in tried if tried[name].drop(start) <= self.tolerated + 1e-9]
         if not fine:
             return max(tried, key=lambda name: tried[name].rank)
@@ -185,10 +185,6 @@ class Search:
             fine,
             key=lambda name: self._macs[name] / total - (tried[name].loss / before.loss - 1),
         )
-
-    @cached_property
-    def _start(self) -> Step:
-        return Step.from_dict(json.loads(self._file(0, ".json").read_text()))
 
     @cached_property
     def _macs(self) -> dict[str, int]:

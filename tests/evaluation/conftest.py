@@ -61,6 +61,25 @@ def toy_configs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Run a command in this process; gives its exit code and what it printed."""
+
+    def run_main(main, name, *words, columns="200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr("sys.argv", [name, *map(str, words)])
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code
+        else:
+            code = 0
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run_main
+
+
 RGB = load_sensor("rgb-aerial").channels
 RADAR = load_sensor("sentinel-1-grd").select("VV", "VH")
 THERMAL = (Band("heat", 10.9, 0.6, quantity="temperature"),)

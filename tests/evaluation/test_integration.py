@@ -46,22 +46,13 @@ def run(make_config, toy_configs):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, guild, toy_data, toy_configs):
+def call(monkeypatch, run_main, guild, toy_data, toy_configs):
     """Run the command; gives its exit code and what it printed."""
 
     def call(*words):
         monkeypatch.setenv("TERRAGUILD_REGISTRY", str(guild.store.root))
         monkeypatch.setenv("TERRAGUILD_DATA", str(toy_data))
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr("sys.argv", ["compose-ensemble", *map(str, words)])
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        return run_main(main, "compose-ensemble", *words)
 
     return call
 

@@ -142,22 +142,13 @@ def run(crowd, four_colours):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, crowd, four_colours):
+def call(monkeypatch, run_main, crowd, four_colours):
     """Run the command; gives its exit code and what it printed."""
 
     def call(*words):
         monkeypatch.setenv("TERRAGUILD_REGISTRY", str(crowd.store.root))
-        monkeypatch.setenv("COLUMNS", "250")
         words = [*words, "--config-dir", four_colours]
-        monkeypatch.setattr("sys.argv", ["prune-ensemble", *map(str, words)])
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        return run_main(main, "prune-ensemble", *words, columns="250")
 
     return call
 

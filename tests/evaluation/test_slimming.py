@@ -68,21 +68,11 @@ def slim(words, toy_configs):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, words, toy_configs):
+def call(run_main, words, toy_configs):
     """Run the command; gives its exit code and what it printed."""
 
     def call(*arguments):
-        monkeypatch.setenv("COLUMNS", "200")
-        argv = ["slim-specialist", *arguments, *words, "--config-dir", str(toy_configs)]
-        monkeypatch.setattr("sys.argv", argv)
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        return run_main(main, "slim-specialist", *arguments, *words, "--config-dir", toy_configs)
 
     return call
 
