@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sensors.bands import Channel
 from sensors.errors import InputError
 from specialists.backbone import pad_to_multiple
-from specialists.compiled_tools import PRECISIONS, import_openvino
+from specialists.compiled_tools import PRECISIONS, import_openvino, openvino_core
 from specialists.header import METADATA_KEY, decode_header, encode_header
 from specialists.heads import looks_at_image
 from specialists.model import Specialist
@@ -169,7 +169,7 @@ def load_compiled(graph: Path | str, constants: Path | str | None = None) -> Com
         if not path.is_file():
             raise InputError(f"{path} is not a file; expected {GRAPH} and {CONSTANTS} of a graph")
     try:
-        model = import_openvino().Core().read_model(graph, constants)
+        model = openvino_core().read_model(graph, constants)
         about = json.loads(model.get_rt_info([_INFO]).astype(str))
         precision, encoded = about["precision"], about[METADATA_KEY]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -216,7 +216,7 @@ def _compile(model: Any) -> Any:  # noqa: ANN401
         # cannot.
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    return import_openvino().Core().compile_model(model, "CPU", settings)
+    return openvino_core().compile_model(model, "CPU", settings)
 
 
 def _check_graph(spec: SpecialistSpec, model: Any) -> None:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """OpenVINO and NNCF, which are optional: found when they are needed, and quiet."""
 
 import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,20 @@ def import_openvino() -> Any:  # noqa: ANN401 - it ships no types
         InputError: If it is not installed.
     """
     return _import("openvino")
+
+
+@functools.cache
+def openvino_core() -> Any:  # noqa: ANN401
+    """OpenVINO's core: one for the whole process.
+
+    Every core that compiles for the CPU gives the thread a signal stack, and frees it with itself.
+    Of two that overlap in time, the thread is left with one that was freed, and the next signal
+    that Python handles (Ctrl-C, a child's end) ends the process.
+
+    Raises:
+        InputError: If OpenVINO is not installed.
+    """
+    return import_openvino().Core()
 
 
 def import_nncf() -> Any:  # noqa: ANN401 - it ships no types

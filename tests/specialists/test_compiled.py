@@ -1,5 +1,6 @@
 """Tensor shapes: B batch, C channels, H rows, W columns, K outputs."""
 
+import subprocess
 import sys
 from functools import cache
 
@@ -165,6 +166,25 @@ def test_an_unknown_precision_is_refused(get_compiled):
     compiled = get_compiled("scene")
     with pytest.raises(InputError, match="int4"):
         CompiledSpecialist(compiled.spec, compiled.model, "int4")
+
+
+def test_a_signal_is_handled_after_two_of_them_were_let_go(tmp_path, get_compiled):
+    """In a process of its own: where this fails, the signal ends the process."""
+    get_compiled("linear").save(tmp_path / "graph")
+    program = """
+import signal, sys, torch
+from specialists.compiled import load_compiled
+first, second = (load_compiled(sys.argv[1]) for _ in range(2))
+for compiled in (first, second):
+    compiled.predict(torch.zeros(1, len(compiled.spec.bands), 32, 32))
+del compiled, first
+del second
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "graph")]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.stdout == "handled\n", finished.stderr
 
 
 def test_without_openvino_it_is_said_what_to_install(monkeypatch, get_specialist):
