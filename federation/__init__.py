@@ -1,0 +1,1 @@
+"""Training one specialist where the data is, with Flower."""
