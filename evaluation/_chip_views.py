@@ -8,9 +8,10 @@ from typing import Any
 
 from torch.utils.data import Dataset, Subset
 
-from evaluation.bands import as_sensor, missing, sensor_channels, serve
+from evaluation.bands import missing, serve
 from rasters import ChipDataset
 from rasters.resize import resize_images
+from rasters.sensing import as_sensor, sensor_channels
 from sensors import BandPlan, Channel, InputError
 
 
@@ -20,7 +21,7 @@ class Transform:
 
     Args:
         drop_bands: Names of the data's bands that are taken away.
-        as_sensor: Sensor that is to have taken the images, see `evaluation.bands.as_sensor`.
+        as_sensor: Sensor that is to have taken the images, see `rasters.sensing.as_sensor`.
         fill_missing: Bands of the encoder that are not there are given as invalid; otherwise the
             encoder refuses such chips.
         image_size: Edge in pixels that chips are resized to, bilinearly; masks stay as they are.

@@ -1,4 +1,4 @@
-"""Images as an encoder wants them, or as another sensor would deliver them.
+"""Images as an encoder wants them.
 
 Shapes: `...` any leading axes, C given channels, K wanted channels, H and W pixels.
 """
@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sensors import BandPlan, Channel, MissingBandsError, load_sensor
-
-Stack = tuple[Tensor, tuple[Channel, ...], Tensor]
+from rasters.sensing import Stack
+from sensors import BandPlan, Channel
 
 
 def missing(wanted: Sequence[Channel], given: Sequence[Channel]) -> tuple[Channel, ...]:
@@ -52,37 +51,3 @@ def serve(x: Tensor, given: Sequence[Channel], valid: Tensor, wanted: Sequence[C
     pixels[..., rows, :, :] = part.apply(x)
     is_valid[..., rows, :, :] = part.apply_valid(valid)
     return pixels, plan.wanted, is_valid
-
-
-def as_sensor(x: Tensor, given: Sequence[Channel], valid: Tensor, sensor: str) -> Stack:
-    """The image as another sensor would deliver it: its spectral bands, on the same pixel grid.
-
-    Only those of the sensor's bands are there that the given ones can serve.
-
-    Args:
-        x: `(..., C, H, W)`, physical.
-        given: What its C channels measure.
-        valid: bool, shape of `x`.
-        sensor: Name in the catalogue, or the path of a sensor file.
-
-    Returns:
-        Pixels `(..., K, H, W)`, the sensor's K channels that could be served, and their validity.
-
-    Raises:
-        MissingBandsError: If the given bands serve none of the sensor's.
-        InputError: If there is no such sensor.
-    """
-    channels = sensor_channels(given, sensor)
-    plan = BandPlan.match(channels, given)
-    return plan.apply(x), channels, plan.apply_valid(valid)
-
-
-def sensor_channels(given: Sequence[Channel], sensor: str) -> tuple[Channel, ...]:
-    """The channels of a sensor that the given ones can serve; errors as for `as_sensor`."""
-    plan = BandPlan.match(load_sensor(sensor).channels, given)
-    if not plan.matches:
-        raise MissingBandsError(
-            f"none of the bands of {sensor} can be made from {', '.join(b.name for b in given)}",
-            plan.missing,
-        )
-    return tuple(match.wanted for match in plan.matches)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.bands import sensor_channels
 from evaluation.config import ProtocolConfig, to_plain
 from evaluation.dataset import SPLITS, EvaluationData
 from evaluation.encoders import LoadedEncoder
@@ -27,6 +26,7 @@ from evaluation.probes import FittedProbe, fit_probe
 from evaluation.probes import serves as serves_task
 from evaluation.tasks import Task
 from rasters import ChipDataset
+from rasters.sensing import sensor_channels
 from sensors import Band, Channel, InputError, MissingBandsError
 
 Probe = FittedProbe | Majority

@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from sensors.bands import Channel
 
 Item = dict[str, Any]
@@ -22,6 +24,9 @@ class ChipSource(Protocol):
 
     def read(self, index: int) -> Item:
         """One chip as an item of `ChipDataset`."""
+
+    def target(self, index: int) -> Tensor | None:
+        """The `label` or `mask` of a chip's item, without its pixels where that saves reading."""
 
     def locate(self, index: int) -> tuple[float, float] | None:
         """Longitude and latitude of a chip's centre; None if it is nowhere told."""

@@ -9,8 +9,9 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from rasters._digest import SampleDigests
+from rasters._grid import Grid
 from rasters._masks import MaskReader
-from rasters._samples import Sample
+from rasters._samples import Mask, Sample
 from rasters.image import RasterImage
 from rasters.read import Raster, ReadOptions, open_raster
 from sensors.bands import Channel
@@ -66,13 +67,19 @@ class FileChips:
             "id": sample.id,
         }
         if self._masks is not None and sample.mask is not None:
-            labels = torch.from_numpy(self._masks.read(sample.mask, grid, window, sample.id))
-            item["mask"] = labels if self._masks.values else labels.long()
-        elif isinstance(sample.label, int):
-            item["label"] = torch.tensor(sample.label)
+            item["mask"] = _read_mask(self._masks, sample.mask, grid, window, sample.id)
         elif sample.label is not None:
-            item["label"] = torch.tensor(sample.label, dtype=torch.float32)
+            item["label"] = _as_tensor(sample.label)
         return item
+
+    def target(self, index: int) -> torch.Tensor | None:
+        """The mask or label of a chip; of the image no more than the header is read."""
+        sample = self.samples[index]
+        if self._masks is not None and sample.mask is not None:
+            with self._open(sample) as raster:
+                window, grid = self._window(sample, raster), raster.grid
+            return _read_mask(self._masks, sample.mask, grid, window, sample.id)
+        return None if sample.label is None else _as_tensor(sample.label)
 
     def locate(self, index: int) -> tuple[float, float] | None:
         """Longitude and latitude of a chip's centre, from the header; None without a CRS."""
@@ -101,6 +108,17 @@ class FileChips:
             return Window(0, 0, raster.width, raster.height)
         size = self._chip_size
         return Window((raster.width - size) // 2, (raster.height - size) // 2, size, size)
+
+
+def _read_mask(
+    reader: MaskReader, mask: Mask, grid: Grid, window: Window, name: str
+) -> torch.Tensor:
+    labels = torch.from_numpy(reader.read(mask, grid, window, name))
+    return labels if reader.values else labels.long()
+
+
+def _as_tensor(label: int | tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(label, dtype=torch.long if isinstance(label, int) else torch.float32)
 
 
 def _same_bands(sample: Sample, image: RasterImage, bands: tuple[Channel, ...]) -> RasterImage:

@@ -108,12 +108,7 @@ class ChipDataset(Dataset[Item]):
         """
         samples, names = samples_from_folders(Path(root), classes)
         source = FileChips(samples, chip_size=chip_size, reading=reading)
-        return cls(
-            source,
-            classes=names,
-            task="scene-classification",
-            cache=cache,
-        )
+        return cls(source, classes=names, task="scene-classification", cache=cache)
 
     @classmethod
     def from_pairs(
@@ -174,12 +169,7 @@ class ChipDataset(Dataset[Item]):
         if tile is not None:
             samples = labelled_tiles(samples, reader, tile, stride or tile, reading)
         source = FileChips(samples, masks=reader, chip_size=chip_size, reading=reading)
-        return cls(
-            source,
-            classes=reader.classes,
-            task=task,
-            cache=cache,
-        )
+        return cls(source, classes=reader.classes, task=task, cache=cache)
 
     @classmethod
     def from_images(
@@ -262,13 +252,7 @@ class ChipDataset(Dataset[Item]):
             numbers=task == "regression",
         )
         source = FileChips(samples, chip_size=chip_size, reading=reading)
-        return cls(
-            source,
-            classes=names,
-            task=task,
-            multi_label=multi_label,
-            cache=cache,
-        )
+        return cls(source, classes=names, task=task, multi_label=multi_label, cache=cache)
 
     @classmethod
     def from_records(
@@ -357,6 +341,13 @@ class ChipDataset(Dataset[Item]):
                 return None
             centres.append(centre)
         return np.array(centres, dtype=np.float64)
+
+    def target(self, index: int) -> torch.Tensor | None:
+        """The `label` or `mask` of a chip, as in its item; None without one.
+
+        Its image is not read, nor kept in memory, where the data set can do without.
+        """
+        return self._source.target(self._indices[index])
 
     def content_digest(self) -> str:
         """SHA-256 of everything that decides the items: ids, labels, bands, and every file's bytes.

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
+from torch import Tensor
 
 from rasters._array_chips import ArrayChips
 from rasters._bands import find_channel, name_layers
@@ -168,6 +169,11 @@ class _TorchGeoChips:
         sample = self._dataset[self._keys[index]]
         image, target = (np.asarray(sample[entry]) for entry in self._entries)
         return self._reader.item(self.ids[index], image, target)
+
+    def target(self, index: int) -> Tensor | None:
+        """The mask or label of a chip; TorchGeo gives none without the image."""
+        item = self.read(index)
+        return item.get("mask", item.get("label"))
 
     def locate(self, index: int) -> tuple[float, float] | None:
         """Centre of a tile of a `GeoDataset`; other samples do not say where they are."""

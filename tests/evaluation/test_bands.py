@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.bands import as_sensor, missing, sensor_channels, serve, served
-from sensors import BandPlan, InputError, MissingBandsError, load_sensor
+from evaluation.bands import missing, serve, served
+from sensors import MissingBandsError, load_sensor
 
 SENTINEL_2 = load_sensor("sentinel-2-l2a")
 RGBN = SENTINEL_2.select("B02", "B03", "B04", "B08")
@@ -61,23 +61,3 @@ def test_with_none_of_the_bands_there_is_nothing_to_serve():
     x, valid = make_stack(RGBN)
     with pytest.raises(MissingBandsError, match="B11"):
         serve(x, RGBN, valid, SENTINEL_2.select("B11", "B12"))
-
-
-def test_another_sensor_delivers_its_own_bands():
-    x, valid = make_stack(RGBN)
-    pixels, bands, is_valid = as_sensor(x, RGBN, valid, "landsat-8-c2-l2")
-    names = [band.name for band in bands]
-    assert {"SR_B2", "SR_B3", "SR_B4", "SR_B5"} <= set(names)
-    assert "SR_B6" not in names  # short-wave infrared, which no given band serves
-    plan = BandPlan.match(bands, RGBN)
-    assert torch.equal(pixels, plan.apply(x))
-    assert torch.equal(is_valid, plan.apply_valid(valid))
-    assert bands == sensor_channels(RGBN, "landsat-8-c2-l2")
-
-
-def test_a_sensor_of_another_kind_is_refused():
-    x, valid = make_stack(RGBN)
-    with pytest.raises(MissingBandsError, match="none of the bands of sentinel-1-grd"):
-        as_sensor(x, RGBN, valid, "sentinel-1-grd")
-    with pytest.raises(InputError, match="no sensor"):
-        as_sensor(x, RGBN, valid, "sentinel-99")

@@ -405,3 +405,42 @@ class TestTable:
             ChipDataset.from_table(self.table(folder, *rows), sensor=L1C, **options)
         with pytest.raises(InputError, match="cannot be read as a CSV"):
             ChipDataset.from_table(folder / "absent.csv", sensor=L1C)
+
+
+class TestTarget:
+    @pytest.fixture(params=["folders", "images", "pairs", "heights", "tags", "values"])
+    def chips(self, request, toy_data):
+        scene, pixel = {"sensor": "rgb-aerial", "cache": True}, {"tile": 16}
+        make = {
+            "folders": lambda: ChipDataset.from_folders(toy_data / "scenes", **scene),
+            "images": lambda: ChipDataset.from_images(toy_data / "images", **scene),
+            "pairs": lambda: ChipDataset.from_pairs(
+                toy_data / "images", toy_data / "masks", classes=["a", "b"], **scene, **pixel
+            ),
+            "heights": lambda: ChipDataset.from_pairs(
+                toy_data / "images",
+                toy_data / "heights",
+                classes=["height"],
+                task="regression",
+                **scene,
+                **pixel,
+            ),
+            "tags": lambda: ChipDataset.from_table(
+                toy_data / "labels.csv", label_column="labels", multi_label=True, **scene
+            ),
+            "values": lambda: ChipDataset.from_table(
+                toy_data / "labels.csv", label_column=["warmth"], task="regression", **scene
+            ),
+        }
+        return make[request.param]()
+
+    def test_it_is_that_of_the_item(self, chips):
+        part = chips.subset(range(len(chips) - 1, -1, -2))
+        for index, chip in enumerate(part):
+            wanted = chip.get("mask", chip.get("label"))
+            found = part.target(index)
+            if chips.task == "similarity-search":
+                assert found is wanted is None
+            else:
+                assert found.dtype == wanted.dtype
+                assert torch.equal(found.nan_to_num(-1), wanted.nan_to_num(-1))

@@ -65,7 +65,7 @@ def test_scenes_are_stacks_of_the_sensors_bands(eurosat):
     assert chips.ids == ("train/000000", "train/000001")
     assert chips.classes == ("Forest", "River")
     assert [band.name for band in chips.bands][-3:] == ["B11", "B12", "B8A"]
-    assert int(chips[1]["label"]) == 1
+    assert int(chips[1]["label"]) == int(chips.target(1)) == 1
     files = ChipDataset.from_folders(
         eurosat / "ds/images/remote_sensing/otherDatasets/sentinel_2/tif",
         sensor=L1C,
@@ -172,6 +172,7 @@ def test_a_geo_dataset_is_cut_into_tiles_with_their_places(geo_dataset):
     chips = torchgeo_chips(geo_dataset, **options, tile=8)
     assert len(chips) == 4
     assert sorted(int(chip["mask"].unique()) for chip in chips) == [0, 0, 1, 1]
+    assert all(chips.target(n).equal(chip["mask"]) for n, chip in enumerate(chips))
     assert {tuple(chip["image"].shape) for chip in chips} == {(3, 8, 8)}
     latitudes = {int(chips[n]["mask"].unique()): chips.locations[n, 1] for n in range(4)}
     assert latitudes[0] > latitudes[1]
