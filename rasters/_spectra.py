@@ -1,6 +1,7 @@
 """Reference reflectance spectra of land-cover materials, seen through a sensor's bands."""
 
 import functools
+import json
 from importlib import resources
 
 import numpy as np
@@ -14,11 +15,9 @@ FINE_STEP = 0.001  # micrometres; narrow enough for EnMAP's 6 nm bands
 
 @functools.cache
 def _load_table() -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    table = resources.files("rasters").joinpath("spectra/land_cover.csv")
-    with table.open() as file:
-        columns = tuple(file.readline().strip().split(","))
-        values = np.loadtxt(file, delimiter=",")
-    return columns, values
+    table = resources.files("rasters").joinpath("spectra/land_cover.json")
+    columns, *rows = json.loads(table.read_text())
+    return tuple(columns), np.array(rows, dtype=np.float64)
 
 
 def material_names() -> tuple[str, ...]:

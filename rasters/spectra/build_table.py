@@ -1,9 +1,9 @@
-"""Make `land_cover.csv` from the earthlib spectral library and two optical models.
+"""Make `land_cover.json` from the earthlib spectral library and two optical models.
 
 Run once by a maintainer; the package reads the table only:
 
     pip download earthlib==1.1.0 --no-deps && unzip earthlib-1.1.0-*.whl
-    python rasters/spectra/build_table.py earthlib/data rasters/spectra/land_cover.csv
+    python rasters/spectra/build_table.py earthlib/data rasters/spectra/land_cover.json
 
 A material is written as the mean of its library spectra and their two leading principal components,
 each scaled to one standard deviation: `mean + z1 * mode1 + z2 * mode2` with standard normal z is a
@@ -12,6 +12,7 @@ new, natural sample of the material. `SOURCES.yaml` names where the library spec
 
 import argparse
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -196,11 +197,12 @@ def main() -> None:
         print(f"{name}: {len(alive)} spectra")
         for suffix, column in zip(("", ".mode1", ".mode2"), mean_and_modes(alive), strict=True):
             columns[name + suffix] = column
-    with arguments.table.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow([f"{row[0]:.2f}", *(f"{value:.4f}" for value in row[1:])])
+    rows = [
+        ", ".join([f"{row[0]:.2f}", *(f"{value:.4f}" for value in row[1:])])
+        for row in zip(*columns.values(), strict=True)
+    ]
+    lines = [json.dumps(list(columns)), *(f"[{row}]" for row in rows)]
+    arguments.table.write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
 
 if __name__ == "__main__":
