@@ -1,0 +1,1 @@
+"""A federation of real processes: keys and certificates, a SuperLink, SuperNodes."""
