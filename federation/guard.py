@@ -151,7 +151,7 @@ class Guarded(Strategy):
         if reply.has_error():
             return self._drop(reply, reply.error.reason or f"error {reply.error.code}")
         try:
-            update = unpack(reply.content.array_records[ARRAYS])
+            update = unpack(reply.content.array_records[ARRAYS], self.common)
         except (InputError, KeyError) as error:
             return self._drop(reply, f"its update cannot be read: {error}")
         fault = find_fault(update, self.common)

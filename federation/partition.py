@@ -51,7 +51,8 @@ def partition(
         seed: Of what goes by chance.
         alpha: Concentration of the Dirichlet distribution. Its parameter is alpha for each of K
             equally frequent classes, and alpha K p for one of frequency p; Hsu et al. call alpha K
-            what is alpha here. At 100 parts are nearly alike; at 0.1 most have one or two classes.
+            what is alpha here. At 100 parts are nearly alike, at 0.1 very unlike. A client
+            whose classes are used up takes of what is left.
         split: Tells the group of a chip by `group_pattern` or `group_table`; without, it is the
             chips' own.
 
@@ -160,7 +161,6 @@ def _by_label(
     parts: Parts = [[] for _ in range(clients)]
     # In turns, so that the last client is not left with what no other one wanted.
     for turn in range(len(chips)):
-        # A client whose classes are used up takes of the others as they are left.
         share_K = shares[turn % clients] * (left_K > 0)
         share_K = share_K if share_K.sum() > 0 else left_K.astype(np.float64)
         label = int(generator.choice(len(waiting), p=share_K / share_K.sum()))

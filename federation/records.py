@@ -39,11 +39,15 @@ def pack(
     return ArrayRecord(packed), dict(left)
 
 
-def unpack(record: ArrayRecord) -> Arrays:
+def unpack(record: ArrayRecord, like: Mapping[str, NDArray[Any]] | None = None) -> Arrays:
     """Inverse of `pack`.
 
+    Args:
+        record: What came.
+        like: Arrays of the names, shapes and types that are expected.
+
     Raises:
-        InputError: If an array cannot be read; names it.
+        InputError: If an array cannot be read, or is not one of those expected; names it.
     """
     entries = {
         name: Encoded(
@@ -51,7 +55,7 @@ def unpack(record: ArrayRecord) -> Arrays:
         )
         for name, array in record.items()
     }
-    return dict(decode(entries))
+    return dict(decode(entries, like))
 
 
 def count_bytes(content: RecordDict) -> int:

@@ -12,10 +12,11 @@ from typing import Any, Self, TypeVar
 
 from platformdirs import user_data_path
 
+from federation.partition import METHODS
 from federation.wire import PRECISIONS
 from sensors.errors import InputError
 
-PARTITIONS = ("none", "iid", "location", "label")
+PARTITIONS = ("none", *METHODS)
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "krum")
 PRIVACY = ("none", "central-fixed", "central-adaptive", "local")
 NORMALIZATIONS = ("shared", "local")
@@ -99,8 +100,9 @@ class Settings(_Flat):
         partition: How one data set is divided over simulated nodes, see `federation.partition`;
             `none` where every node holds its own.
         dirichlet_alpha: Of the division by `label`: the smaller, the more unlike.
-        sensors: Names of sensors separated by commas: node i sees its chips as the i-th of them
-            would.
+        sensors: Sensors separated by commas: node i sees its chips as the i-th of them would. A
+            sensor is its name in the catalogue, perhaps with some of its bands, such as
+            `sentinel-2-l2a:B04+B03+B02`.
         normalization: By means and deviations over all nodes (`shared`: they send sums), or by
             every node's own (`local`: they send nothing).
         strategy: One of `STRATEGIES`.
@@ -238,10 +240,16 @@ class Settings(_Flat):
         """Of state, record and plot."""
         return Path(self.run_dir or user_data_path("terraguild") / "federation" / self.experiment)
 
-    def sensor_of(self, number: int) -> str | None:
-        """The sensor of which node `number` sees its chips, if they are divided by sensor."""
-        names = [name.strip() for name in self.sensors.split(",") if name.strip()]
-        return names[number % len(names)] if names else None
+    def sensor_of(self, number: int) -> tuple[str, tuple[str, ...]] | None:
+        """The sensor as which a node sees its chips, and names of its bands (all if none).
+
+        None if they are not divided by sensor.
+        """
+        given = [entry.strip() for entry in self.sensors.split(",") if entry.strip()]
+        if not given:
+            return None
+        sensor, _, bands = given[number % len(given)].partition(":")
+        return sensor, tuple(bands.split("+")) if bands else ()
 
 
 @dataclass(frozen=True, kw_only=True)

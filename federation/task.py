@@ -4,6 +4,7 @@ Shape suffixes: C bands, K targets.
 """
 
 import json
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -126,7 +127,7 @@ def load_local(settings: Settings, node: NodeSettings, number: int, count: int) 
     held_out = chips["selection"].subset(range(number, len(chips["selection"]), count))
     sensor = settings.sensor_of(number)
     if sensor is not None:
-        train, held_out = see_as(train, sensor), see_as(held_out, sensor)
+        train, held_out = see_as(train, *sensor), see_as(held_out, *sensor)
     return LocalData(config, train, held_out if len(held_out) else None)
 
 
@@ -298,6 +299,7 @@ class _RoundTask(SpecialistTask[Specialist]):
 
 
 def _build_trainer(recipe: TrainerConfig, epochs: int) -> L.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     uses_cuda = torch.cuda.is_available() and recipe.accelerator in ("auto", "gpu", "cuda")
     return L.Trainer(
         accelerator=recipe.accelerator,

@@ -6,8 +6,8 @@ from packaging.version import Version
 
 from sensors.errors import InputError
 
-OLDEST, TOO_NEW = Version("1.32"), Version("2")
-"""1.32: the first whose simulation and message API are those used here."""
+OLDEST, TOO_NEW = Version("1.41"), Version("2")
+"""1.41: the first with the accountant of differential privacy that is used here."""
 
 
 def flower_version() -> str:

@@ -34,6 +34,7 @@ _DTYPES = (
 )
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _MAX_AXES = 32  # what every version of numpy can do
+_MAX_NUMBERS = 2**40
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,8 @@ def _check_dtype(name: str, dtype: str) -> None:
 
 def _check_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     sides = tuple(shape)
-    is_shape = all(type(side) is int and 0 <= side < 2**31 for side in sides)
-    if not is_shape or len(sides) > _MAX_AXES:
+    is_shape = len(sides) <= _MAX_AXES and all(type(side) is int and side >= 0 for side in sides)
+    if not is_shape or math.prod(side or 1 for side in sides) > _MAX_NUMBERS:
         raise InputError(f"{name}: {shape} is not the shape of an array")
     return sides
 

@@ -1,0 +1,76 @@
+"""Nodes that misbehave."""
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from flwr.clientapp import ClientApp
+
+from federation import client
+from federation.checkpoint import RunState
+from federation.mods import errors_mod, privacy_mod, wire_mod
+from federation.records import ARRAYS, from_record, to_record
+
+
+def altered_app(change, *, packed=False):
+    """The nodes' app, whose answers to training are changed.
+
+    Args:
+        change: From a node's number and its arrays to other arrays.
+        packed: Whether it gets what goes over the wire, as Flower's arrays, or the weights.
+    """
+
+    def alter(message, context, call_next):
+        reply = call_next(message, context)
+        number = context.node_config["partition-id"]
+        if reply.has_content():
+            record = reply.content.array_records[ARRAYS]
+            if packed:
+                reply.content[ARRAYS] = ArrayRecord(change(number, dict(record)))
+            else:
+                reply.content[ARRAYS] = to_record(change(number, from_record(record)))
+        return reply
+
+    mods = [alter, wire_mod, privacy_mod] if packed else [wire_mod, alter, privacy_mod]
+    app = ClientApp(mods=[errors_mod])
+    app.query("describe")(client.describe)
+    app.evaluate(mods=[wire_mod])(client.evaluate)
+    app.train(mods=mods)(client.train)
+    return app
+
+
+def dying_app(folder, rounds):
+    """Nodes that take the whole process with them once so many rounds were finished."""
+
+    def die(number, arrays):
+        state = RunState.load(folder)
+        if state is not None and len(state.history) == rounds:
+            raise KeyboardInterrupt
+        return arrays
+
+    return altered_app(die)
+
+
+def with_nan(number, arrays):
+    """Node 1 has learned something that is no number."""
+    if number == 1:
+        name = min(arrays)
+        arrays[name] = np.full_like(arrays[name], np.nan)
+    return arrays
+
+
+def with_nan_bytes(number, record):
+    """Node 1 sends bytes that stand for NaN, which our own codec would refuse to write."""
+    if number == 1:
+        name = min(record)
+        shape = record[name].shape
+        numbers = np.full(shape, np.nan, "<f4").reshape(-1, 1).view(np.uint8)
+        data = numbers.reshape(-1, 4).T.tobytes()
+        record[name] = Array(dtype="float32", shape=shape, stype="terraguild.float32", data=data)
+    return record
+
+
+def with_other_shape(number, record):
+    """Node 1 sends a weight of another shape."""
+    if number == 1:
+        name = min(record)
+        record[name] = Array(dtype="float32", shape=(2,), stype="terraguild.float32", data=bytes(8))
+    return record
