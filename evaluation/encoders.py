@@ -137,7 +137,7 @@ def load_encoder(
         kind=kind,
         digest=_digest(config, module, context),
         module=module,
-        bands=getattr(module, "bands", None),
+        bands=_needed_bands(module),
         is_floor=config.is_floor or kind in FLOORS,
         description=_describe(kind, name, config, module),
     )
@@ -169,7 +169,7 @@ def wrap_encoder(name: str, module: nn.Module, *, description: str = "") -> Load
             "in feature_info and num_features as timm's feature networks do"
         )
     module.eval().requires_grad_(False)
-    bands: tuple[Channel, ...] | None = getattr(module, "bands", None)
+    bands = _needed_bands(module)
     settings = {
         "kind": "own",
         "name": name,
@@ -256,6 +256,18 @@ def _load_specialist(source: str, registry: Registry) -> Specialist:
     return specialist
 
 
+def _needed_bands(module: nn.Module) -> tuple[Channel, ...] | None:
+    """The channels that an encoder needs, None if it takes any.
+
+    A specialist with a wavelength-conditioned stem is shown all that there are, and takes what it
+    knows of them.
+    """
+    if isinstance(module, Specialist) and module.spec.takes_any_known:
+        return None
+    bands: tuple[Channel, ...] | None = getattr(module, "bands", None)
+    return bands
+
+
 def _digest(config: EncoderConfig, module: nn.Module, context: DataContext) -> str:
     kind, name = kind_of(config)
     settings: dict[str, Any] = {"kind": kind}
@@ -292,7 +304,8 @@ def _describe(kind: str, name: str, config: EncoderConfig, module: nn.Module) ->
     if isinstance(module, Specialist):
         spec = module.spec
         return (
-            f"{spec.architecture} trained for {spec.task} on {len(spec.bands)} bands "
+            f"{spec.architecture} trained for {spec.task} on "
+            f"{'any of ' if spec.takes_any_known else ''}{len(spec.bands)} bands "
             f"({', '.join(band.name for band in spec.bands)}) at {spec.gsd:g} m"
         )
     if isinstance(module, TrunkEncoder):

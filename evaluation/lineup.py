@@ -8,7 +8,7 @@ from typing import Any
 from evaluation.encoders import EncoderConfig, parse_encoder
 from evaluation.sources import default_name, kind_of, resolve_source
 from registry import Registry
-from sensors import BandPlan, Channel, InputError
+from sensors import Channel, InputError
 from specialists import SpecialistSpec, read_spec
 from specialists.run import RunFolder
 
@@ -66,7 +66,7 @@ def _random_twin(
     if kind_of(config)[0] in ("random", "ensemble") or config.source in FLOORS:
         return None
     spec = _spec(config.source, registry)
-    if not BandPlan.match(spec.bands, bands).is_applicable:
+    if not spec.match(bands).is_applicable:
         return None
     twin = EncoderConfig(f"random:{spec.architecture}", stem_stride=spec.stem_stride)
     if spec.stem_stride != EncoderConfig.stem_stride:

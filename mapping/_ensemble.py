@@ -1,4 +1,4 @@
-"""What an ensemble reads of a scene, and who of its members cannot run on it."""
+"""What a network that takes any bands reads of a scene, and who cannot run on it."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from router.applicability import describe_missing
 from router.ensemble import Ensemble
 from router.task_ensemble import TaskEnsemble
 from sensors.bands import Channel
+from sensors.choice import BandChoice
 from sensors.errors import InputError
 from sensors.plan import BandPlan
+from specialists.model import Specialist
 
 ALONE = "trunk alone"
 
@@ -43,6 +45,28 @@ def bands_to_read(network: TaskEnsemble, given: Sequence[Channel]) -> tuple[Chan
     return there
 
 
+def bands_to_take(specialist: Specialist, given: Sequence[Channel]) -> tuple[Channel, ...]:
+    """The scene's bands that a wavelength-conditioned specialist takes, warning of what it lacks.
+
+    Args:
+        specialist: With such a stem.
+        given: The scene's bands.
+
+    Raises:
+        MissingBandsError: If it knows none of them.
+    """
+    choice = BandChoice.match(specialist.bands, given).require()
+    if choice.missing:
+        lacking = ", ".join(entry.wanted.name for entry in choice.missing)
+        # Beyond predict_map, to whoever called it.
+        warnings.warn(
+            f"the scene has nothing like {lacking}, which the specialist knows; the map is made "
+            f"from {', '.join(band.name for band in choice.bands)}",
+            stacklevel=4,
+        )
+    return choice.bands
+
+
 def name_choices(ensemble: Ensemble) -> tuple[str, ...]:
     """Names of all who may be asked, in the numbers that a map of members holds."""
     return (*(member.reference for member in ensemble.members), ALONE)
@@ -50,7 +74,7 @@ def name_choices(ensemble: Ensemble) -> tuple[str, ...]:
 
 def _describe_idle(ensemble: Ensemble, there: Sequence[Channel]) -> list[str]:
     """A line for each member that cannot run on these bands."""
-    plans = {member.reference: BandPlan.match(member.bands, there) for member in ensemble.members}
+    plans = {member.reference: member.network.spec.match(there) for member in ensemble.members}
     return [
         f"\n  {name}: missing {describe_missing(plan)}"
         for name, plan in plans.items()

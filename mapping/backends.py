@@ -41,7 +41,11 @@ class Backend(Protocol):
 
 
 class AnyBandsBackend(Protocol):
-    """The same for an ensemble, which takes those of its bands that a scene has."""
+    """The same for an ensemble, which takes those of its bands that a scene has.
+
+    A specialist with a wavelength-conditioned stem takes the scene's bands that are like one of its
+    own, and needs no `choose`.
+    """
 
     def __call__(
         self,
@@ -82,12 +86,16 @@ class TorchBackend:
         self.device = _place(specialist, device)
 
     def __call__(
-        self, x_BCHW: NDArray[np.float32], valid_BCHW: NDArray[np.bool_]
+        self,
+        x_BCHW: NDArray[np.float32],
+        valid_BCHW: NDArray[np.bool_],
+        bands: Sequence[Channel] | None = None,
     ) -> NDArray[np.float32]:
-        """As `Backend` says."""
+        """As `Backend` says, or with bands as `AnyBandsBackend`."""
         x = torch.from_numpy(x_BCHW).to(self.device)
         valid = torch.from_numpy(valid_BCHW).to(self.device)
-        probabilities: NDArray[np.float32] = self.specialist.predict(x, valid=valid).cpu().numpy()
+        predicted = self.specialist.predict(x, bands, valid)
+        probabilities: NDArray[np.float32] = predicted.cpu().numpy()
         return probabilities
 
 

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from mapping._counts import LayerCounts
-from mapping._ensemble import bands_to_read, name_choices
+from mapping._ensemble import bands_to_read, bands_to_take, name_choices
 from mapping._outputs import Sources, check_target, choose_paths, open_map_files
 from mapping._overview import Overview
 from mapping._sweep import Choose, Sweep
@@ -68,7 +68,8 @@ def predict_map(
 
     An ensemble takes those of its bands that the scene has, with a warning where it has not all of
     them; a pixel has data where the scene holds any. Members are chosen anew for every window, by
-    the bands that have data in it.
+    the bands that have data in it. So does a specialist with a wavelength-conditioned stem, and it
+    takes another sensor's bands as what they are.
 
     Args:
         scene: A raster file, several that together hold the bands, or a folder of them.
@@ -83,8 +84,8 @@ def predict_map(
         picture: Draw the scene beside its map here (PNG).
         members: For an ensemble, write here a map of the member with the largest weight: that of
             the window which counts most at a pixel. Where no member can run, it is the trunk alone.
-        backend: What runs the network, a `Backend`, for an ensemble an `AnyBandsBackend`; None runs
-            the network itself.
+        backend: What runs the network: a `Backend`, or an `AnyBandsBackend` for an ensemble and for
+            a wavelength-conditioned stem; None runs the network itself.
         progress: Show a progress bar on standard error.
         **reading: What the scene holds, as for `open_raster`: `sensor`, `bands`,
             `processing_baseline`, ... With `gsd` the scene is resampled first
@@ -189,6 +190,10 @@ def _prepare(
             choose=partial(taking.choose, bands=bands),
             choices=name_choices(network.ensemble),
         )
+    if isinstance(network, Specialist) and network.spec.takes_any_known:
+        bands = bands_to_take(network, raster.bands)
+        taking = backend or choose_backend(network)
+        return _Engine(run=partial(taking, bands=bands), bands=bands, any_band=True)
     BandPlan.match(network.spec.bands, raster.bands).require()
     own: Any = backend or choose_backend(network)
     return _Engine(run=own, bands=network.spec.bands)

@@ -164,6 +164,7 @@ class SpecialistCard:
 
 
 def _describe(spec: SpecialistSpec) -> str:
+    bands = f"{'any of ' if spec.takes_any_known else ''}{len(spec.bands)} bands at {spec.gsd:g} m"
     if spec.task == "similarity-search":
-        return f"backbone without a task for {len(spec.bands)} bands at {spec.gsd:g} m"
-    return f"{spec.task} of {len(spec.classes)} from {len(spec.bands)} bands at {spec.gsd:g} m"
+        return f"backbone without a task for {bands}"
+    return f"{spec.task} of {len(spec.classes)} from {bands}"

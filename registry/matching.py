@@ -17,7 +17,8 @@ def serves(
     """Whether a model does a task, needs no more than these bands and is made for this GSD.
 
     A trunk, or an ensemble without a task, takes any bands and any GSD; its task is that of a
-    backbone, `similarity-search`.
+    backbone, `similarity-search`. A specialist with a wavelength-conditioned stem takes any bands
+    of which it knows one.
 
     Args:
         card: Of the model.
@@ -27,16 +28,21 @@ def serves(
         factor: How many times finer or coarser than `gsd` its own may be.
     """
     if isinstance(card, ModelCard):
-        own_task, own_bands, own_gsd = card.task or FEATURES, card.bands, card.gsd
+        own_task, own_gsd = card.task or FEATURES, card.gsd
     else:
-        own_task, own_bands, own_gsd = card.spec.task, card.spec.bands, card.spec.gsd
+        own_task, own_gsd = card.spec.task, card.spec.gsd
     return (
         (task is None or own_task == task)
         and (gsd is None or own_gsd is None or 1 / factor <= own_gsd / gsd <= factor)
-        and (
-            bands is None or not own_bands or BandPlan.match(own_bands, tuple(bands)).is_applicable
-        )
+        and (bands is None or _takes(card, tuple(bands)))
     )
+
+
+def _takes(card: Card, bands: tuple[Channel, ...]) -> bool:
+    """Whether a model can run on these bands."""
+    if isinstance(card, ModelCard):
+        return not card.bands or BandPlan.match(card.bands, bands).is_applicable
+    return card.spec.match(bands).is_applicable
 
 
 def has_words(card: Card, words: Sequence[str]) -> bool:

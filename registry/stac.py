@@ -195,12 +195,15 @@ def _channel_record(band: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input(spec: SpecialistSpec) -> dict[str, Any]:
+    description = "Physical pixels; see unit and quantity of each band. Any height and width."
+    if spec.takes_any_known:
+        description += " Any of these bands, or others that are like one of them."
     return {
         "name": "image",
-        "description": "Physical pixels; see unit and quantity of each band. Any height and width.",
+        "description": description,
         "bands": [band.name for band in spec.bands],
         "input": {
-            "shape": [-1, len(spec.bands), -1, -1],
+            "shape": [-1, -1 if spec.takes_any_known else len(spec.bands), -1, -1],
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },

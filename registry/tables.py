@@ -60,7 +60,9 @@ def _about_specialist(card: SpecialistCard) -> dict[str, str]:
     rows = {
         "task": spec.task + (", multi-label" if spec.multi_label else ""),
         "classes": ", ".join(spec.classes),
-        "bands": _shorten([band.describe() for band in spec.bands], 16),
+        "any of the bands" if spec.takes_any_known else "bands": _shorten(
+            [band.describe() for band in spec.bands], 16
+        ),
         "trained at": f"{spec.gsd:g} m, {spec.chip_size} x {spec.chip_size} pixels",
         "network": f"{spec.architecture}, {_count(card.parameters)} parameters, "
         f"{_count(card.macs)} MACs a chip",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from router.member import Member
 from sensors.bands import Channel
+from sensors.choice import BandChoice
 from sensors.plan import BandPlan
 
 
@@ -22,13 +23,13 @@ class Pattern:
         rows: Their numbers in the batch, (b,); None where it is the whole batch with all bands.
         columns: Numbers of the bands they have.
         bands: These bands.
-        plans: For each member, how it gets its bands from these.
+        plans: For each member, how it gets its input from these.
     """
 
     rows: Tensor | None
     columns: tuple[int, ...]
     bands: tuple[Channel, ...]
-    plans: tuple[BandPlan, ...]
+    plans: tuple[BandPlan | BandChoice, ...]
 
     @property
     def applicable_M(self) -> list[bool]:
@@ -42,13 +43,7 @@ class Pattern:
         The mean spectral overlap of the member's bands with those that serve it, and the share of
         the images' bands that it uses.
         """
-        return [
-            (
-                sum(match.overlap for match in plan.matches) / len(plan.wanted),
-                len({c for match in plan.matches for c in match.sources}) / len(plan.given),
-            )
-            for plan in self.plans
-        ]
+        return [plan.fit for plan in self.plans]
 
     def select(self, x_BCHW: Tensor) -> Tensor:
         """The images' own bands, (b, c, H, W)."""
@@ -104,12 +99,13 @@ def _pattern(
     members: Sequence[Member],
 ) -> Pattern:
     there = tuple(bands[c] for c in columns)
-    plans = tuple(BandPlan.match(member.bands, there) for member in members)
+    plans = tuple(member.network.spec.match(there) for member in members)
     return Pattern(rows, tuple(columns), there, plans)
 
 
-def describe_missing(plan: BandPlan) -> str:
+def describe_missing(plan: BandPlan | BandChoice) -> str:
     """Which wanted bands are missing, in a phrase."""
     names = [entry.wanted.describe() for entry in plan.missing]
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    # One of them would do.
+    return f"all of {shown}" if isinstance(plan, BandChoice) and len(names) > 1 else shown

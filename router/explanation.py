@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from router.applicability import describe_missing
 from router.gate import Routing
 from router.member import Member
+from sensors.choice import BandChoice
 from sensors.plan import BandPlan
 
 
@@ -35,13 +36,16 @@ class Explanation:
 
 
 def explain_routing(
-    members: Sequence[Member], plans: Sequence[BandPlan], routing: Routing, row: int
+    members: Sequence[Member],
+    plans: Sequence[BandPlan | BandChoice],
+    routing: Routing,
+    row: int,
 ) -> Explanation:
     """Explain one image.
 
     Args:
         members: Of the ensemble.
-        plans: For each, how it gets its bands from the image's.
+        plans: For each, how it gets its input from the image's bands.
         routing: Of the batch.
         row: Which image.
     """

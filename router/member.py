@@ -41,7 +41,7 @@ class Member:
 
     @property
     def bands(self) -> tuple[Channel, ...]:
-        """What it needs."""
+        """What it needs; of these, any one will do for a wavelength-conditioned stem."""
         return self.network.bands
 
 

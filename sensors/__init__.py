@@ -9,12 +9,14 @@ from sensors.bands import (
     channel_from_dict,
     channel_to_dict,
 )
+from sensors.choice import BandChoice
 from sensors.errors import InputError
 from sensors.plan import BandPlan, MissingBandsError
 from sensors.sensor import Sensor, list_sensors, load_sensor
 
 __all__ = [
     "Band",
+    "BandChoice",
     "BandMatch",
     "BandPlan",
     "Channel",

@@ -90,6 +90,15 @@ class BandPlan:
         """Whether every wanted channel can be served."""
         return not self.missing
 
+    @property
+    def fit(self) -> tuple[float, float]:
+        """Mean overlap of the wanted channels with what serves them, and share of `given` used."""
+        used = {source for match in self.matches for source in match.sources}
+        return (
+            sum(match.overlap for match in self.matches) / len(self.wanted),
+            len(used) / len(self.given),
+        )
+
     def require(self) -> "BandPlan":
         """This plan.
 
@@ -166,7 +175,7 @@ class BandPlan:
 def _solve(
     wanted: tuple[Channel, ...], given: tuple[Channel, ...], min_overlap: float
 ) -> tuple[tuple[BandMatch, ...], tuple[MissingBand, ...]]:
-    _refuse_twins(given)
+    refuse_twins(given)
     served = serve_all(wanted, given, min_overlap)
     return (
         tuple(result for result in served if isinstance(result, BandMatch)),
@@ -174,7 +183,12 @@ def _solve(
     )
 
 
-def _refuse_twins(given: tuple[Channel, ...]) -> None:
+def refuse_twins(given: tuple[Channel, ...]) -> None:
+    """Refuse channels of which one is there twice.
+
+    Raises:
+        InputError: Names it.
+    """
     seen: dict[Channel, int] = {}
     for number, channel in enumerate(given, start=1):
         first = seen.setdefault(channel, number)

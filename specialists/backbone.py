@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 def build_backbone(
     architecture: str,
-    in_chans: int,
+    in_chans: int | None,
     *,
     stem_stride: int = 4,
     drop_path_rate: float = 0.0,
@@ -32,7 +32,8 @@ def build_backbone(
 
     Args:
         architecture: A name from `specialists.spec.ARCHITECTURES`.
-        in_chans: Number of input channels.
+        in_chans: Number of input channels; None leaves the first convolution to the caller, and the
+            network begins with what that gives, (B, C_0, H / r_0, W / r_0).
         stem_stride: 4 or 2.
         drop_path_rate: Stochastic depth rate of the deepest block.
         stage_widths: Channels of each stage, if not those published.
@@ -47,7 +48,7 @@ def build_backbone(
         architecture,
         pretrained=False,
         features_only=True,
-        in_chans=in_chans,
+        in_chans=in_chans or 1,
         drop_path_rate=drop_path_rate,
         dims=tuple(stage_widths) or None,  # what is None counts as not given
     )
@@ -56,6 +57,8 @@ def build_backbone(
         backbone.stem_0.padding = (1, 1)
         for level in backbone.feature_info.info:
             level["reduction"] //= 2
+    if in_chans is None:
+        backbone.stem_0 = nn.Identity()
     network: nn.Module = backbone
     for number, mlp in enumerate(list_mlps(network)):
         hidden = hidden_widths[number] if hidden_widths else mlp.fc1.weight.shape[0]

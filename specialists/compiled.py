@@ -26,6 +26,7 @@ from specialists.heads import looks_at_image
 from specialists.model import Specialist
 from specialists.network import TaskNetwork
 from specialists.spec import SpecialistSpec
+from specialists.stem import MixingHead
 
 GRAPH, CONSTANTS = "model.xml", "model.bin"
 """The two files of a graph, as OpenVINO names them."""
@@ -43,7 +44,8 @@ class CompiledSpecialist(TaskNetwork):
     Shapes that come again are compiled for. Two threads must not share one.
 
     Args:
-        spec: Of the specialist.
+        spec: Of the specialist. One with a wavelength-conditioned stem is compiled for the bands
+            that it knows: the graph needs all of them, and takes for each what serves it.
         model: The graph, an `openvino.Model`. `compile_specialist` makes one.
         precision: One of `PRECISIONS`: that of its convolutions and matrix products.
 
@@ -194,12 +196,19 @@ class _Graph(nn.Module):
 
     def __init__(self, specialist: Specialist) -> None:
         super().__init__()
+        self.stem: nn.Module = nn.Identity()
+        self.mixer: nn.Module = nn.Identity()
         self.backbone = specialist.backbone
         self.head = specialist.head
+        if specialist.spec.takes_any_known:
+            self.stem = specialist.stem.as_convolution(specialist.bands)
+        if isinstance(specialist.head, MixingHead):
+            self.mixer = specialist.head.mixer.as_convolution(specialist.bands)
+            self.head = specialist.head.reader
 
     def forward(self, padded_BCHW: Tensor, image_BCHW: Tensor | None = None) -> Tensor:
         image_BCHW = padded_BCHW if image_BCHW is None else image_BCHW
-        outputs: Tensor = self.head(self.backbone(padded_BCHW), image_BCHW)
+        outputs: Tensor = self.head(self.backbone(self.stem(padded_BCHW)), self.mixer(image_BCHW))
         return outputs
 
 

@@ -67,7 +67,7 @@ def choose_calibration(chips: ChipDataset, samples: int) -> ChipDataset:
 
 def _kept(spec: SpecialistSpec) -> list[str]:
     """Patterns of names of what stays in float32."""
-    stem, head = r".*backbone\.stem_0.*", r".*__module\.head.*"
+    stem, head = r".*(backbone\.stem_0|__module\.stem|__module\.mixer).*", r".*__module\.head.*"
     return [stem] if spec.is_per_pixel else [stem, head]
 
 

@@ -67,6 +67,7 @@ class BackboneConfig:
     """The backbone, as far as the data does not decide it; names are those of `SpecialistSpec`."""
 
     architecture: str = "convnextv2_atto"
+    stem: str = "fixed"
     stem_stride: int = 4
     drop_path_rate: float = 0.0
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)

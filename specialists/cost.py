@@ -20,15 +20,19 @@ def count_parameters(module: nn.Module) -> int:
 def count_macs(specialist: Specialist, size: int | None = None) -> int:
     """Multiply-adds of one forward pass over a single square chip, counted as by `count_call_macs`.
 
-    Nothing is computed: the pass runs on the meta device.
+    Nothing is computed: the pass runs on the meta device. What a wavelength-conditioned stem does
+    to make its filters is not counted: it does so once for a list of bands.
 
     Args:
         specialist: On any device; it is left as it is.
         size: Edge of the chip in pixels; without it, that of the training chips.
     """
     size = size or specialist.spec.chip_size
-    twin = deepcopy(specialist).to("meta")
+    twin = deepcopy(specialist).eval().to("meta")
     chip_BCHW = torch.empty(1, len(specialist.bands), size, size, device="meta")
+    if specialist.spec.takes_any_known:
+        with torch.no_grad():
+            twin(chip_BCHW)  # keeps its filters
     return count_call_macs(lambda: twin(chip_BCHW))
 
 

@@ -56,6 +56,7 @@ def describe_network(config: TrainConfig, train: ChipDataset) -> SpecialistSpec:
     network, task = config.specialist, describe_task(config.data, config.specialist, train)
     return SpecialistSpec(
         architecture=network.architecture,
+        stem=network.stem,
         stem_stride=network.stem_stride,
         drop_path_rate=network.drop_path_rate,
         **{entry.name: getattr(task, entry.name) for entry in fields(task)},
@@ -78,6 +79,7 @@ def describe_backbone(config: SpecialistRunConfig, train: ChipDataset) -> Specia
         std=statistics.std,
         gsd=_gsd(config.data, train.bands),
         chip_size=train[0]["image"].shape[-1],
+        stem=network.stem,
         stem_stride=network.stem_stride,
         drop_path_rate=network.drop_path_rate,
     )

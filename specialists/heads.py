@@ -27,8 +27,19 @@ from specialists.task_spec import TaskSpec
 _DETAIL_CHANNELS = 16
 
 
-def build_head(spec: TaskSpec, channels: Sequence[int], reductions: Sequence[int]) -> nn.Module:
+def build_head(
+    spec: TaskSpec,
+    channels: Sequence[int],
+    reductions: Sequence[int],
+    in_chans: int | None = None,
+) -> nn.Module:
     """The head that a spec asks for, on a pyramid of these widths and reductions.
+
+    Args:
+        spec: The task.
+        channels: Width of every level, finest first.
+        reductions: Reduction of every level.
+        in_chans: Channels of the image, if they are not the task's bands.
 
     Returns:
         A module that maps `(features, x_BCHW)` to (B, K) or, per pixel, to (B, K, H, W); for
@@ -37,13 +48,14 @@ def build_head(spec: TaskSpec, channels: Sequence[int], reductions: Sequence[int
     if spec.task == "similarity-search":
         return MeanHead()
     outputs = len(spec.classes)
+    in_chans = in_chans or len(spec.bands)
     if spec.is_per_pixel and spec.decoder == "linear":
         return LinearPixelHead(channels, reductions, outputs, drop_rate=spec.drop_rate)
     if spec.is_per_pixel:
         return PixelHead(
             channels,
             reductions,
-            len(spec.bands),
+            in_chans,
             outputs,
             decoder=spec.decoder,
             drop_rate=spec.drop_rate,
@@ -52,7 +64,7 @@ def build_head(spec: TaskSpec, channels: Sequence[int], reductions: Sequence[int
         return PoolHead(channels, outputs, drop_rate=spec.drop_rate)
     return PyramidHead(
         channels,
-        len(spec.bands),
+        in_chans,
         outputs,
         hidden_size=spec.head_hidden_size,
         drop_rate=spec.drop_rate,

@@ -79,9 +79,7 @@ class TaskNetwork(nn.Module):
             plan = BandPlan.match(wanted, given).require()
             x_BCHW = plan.apply(x_BCHW)
             valid = None if valid is None else plan.apply_valid(valid)
-        x_BCHW = (x_BCHW - self.band_mean_C11) / self.band_std_C11
-        usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
-        return torch.where(usable, x_BCHW, 0)
+        return scale_pixels(x_BCHW, self.band_mean_C11, self.band_std_C11, valid)
 
     def forward(
         self, x_BCHW: Tensor, bands: Sequence[Channel] | None = None, valid: Tensor | None = None
@@ -129,6 +127,13 @@ class TaskNetwork(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set training mode, unless frozen: a frozen network stays in evaluation mode."""
         return super().train(mode and not self._frozen)
+
+
+def scale_pixels(x_BCHW: Tensor, mean_C11: Tensor, std_C11: Tensor, valid: Tensor | None) -> Tensor:
+    """Pixels with mean 0 and standard deviation 1; 0 where they are not valid or not finite."""
+    x_BCHW = (x_BCHW - mean_C11) / std_C11
+    usable = x_BCHW.isfinite() if valid is None else x_BCHW.isfinite() & valid
+    return torch.where(usable, x_BCHW, 0)
 
 
 def check_shapes(x_BCHW: Tensor, bands: Sequence[Channel], valid: Tensor | None) -> None:

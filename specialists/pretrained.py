@@ -38,7 +38,8 @@ def load_backbone(specialist: Specialist, weight_file: Path | str) -> None:
     """Fill a specialist's backbone with published RGB weights, or another specialist's.
 
     A specialist's own weight file gives its backbone; its bands must serve all of this one's, or
-    hold red, green and blue. Any other file is read by timm (its
+    hold red, green and blue. Between two specialists with wavelength-conditioned stems, whatever
+    bands they know, the stem is taken over unchanged. Any other file is read by timm (its
     `pretrained_cfg_overlay={"file": ...}`) into the 3-channel network; everything but the first
     convolution is taken over unchanged, the first convolution by `transfer_stem`. ImageNet's
     networks saw each channel with mean 0 and standard deviation 1 over their training data, and a
@@ -51,7 +52,8 @@ def load_backbone(specialist: Specialist, weight_file: Path | str) -> None:
             specialist's. Pickled objects other than tensors are refused.
 
     Raises:
-        InputError: If the file cannot be read or is of another architecture; names what differs.
+        InputError: If the file cannot be read or is of another architecture or kind of stem; names
+            what differs.
     """
     path = Path(weight_file)
     if _is_specialist(path):
@@ -79,7 +81,16 @@ def _load_from_specialist(specialist: Specialist, source: Specialist, path: Path
             f"{path} is a slimmed {given}, and does not fit one that is as wide as published; "
             "start from the one that it was made of"
         )
+    if specialist.spec.stem != source.spec.stem:
+        raise InputError(
+            f"{path} has a stem that is {source.spec.stem}, and this specialist's is "
+            f"{specialist.spec.stem}; set specialist.stem={source.spec.stem}, or start from another"
+        )
     weights = dict(source.backbone.state_dict())
+    if specialist.spec.takes_any_known:
+        specialist.stem.load_state_dict(source.stem.state_dict())
+        specialist.backbone.load_state_dict(weights)
+        return
     filters_OSKK = weights["stem_0.weight"]
     plan = BandPlan.match(specialist.bands, source.bands)
     if plan.is_applicable:
@@ -99,6 +110,11 @@ def _load_from_specialist(specialist: Specialist, source: Specialist, path: Path
 
 def _load_from_published(specialist: Specialist, path: Path) -> None:
     architecture = specialist.spec.architecture
+    if specialist.spec.takes_any_known:
+        raise InputError(
+            f"{path} has filters for red, green and blue, and a stem that is wavelength generates "
+            "its own; start from a specialist with such a stem, or set specialist.stem=fixed"
+        )
     _check_names(path, architecture)
     try:
         rgb: Any = timm.create_model(

@@ -7,6 +7,7 @@ that leaving out even silent ones changes what the others give: that is correcte
 Shape suffixes: C channels of a hidden layer, L channels of a level.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -54,9 +55,14 @@ def slim(
 
     Raises:
         InputError: If the ratio is outside 0..1, there is no such scope or importance, there are no
-            batches for `taylor`, or the head cannot follow.
+            batches for `taylor`, or the head or the stem cannot follow.
     """
     check_slimming(ratio, scope, importance)
+    if scope == "full" and specialist.spec.takes_any_known:
+        raise InputError(
+            "scope=full cannot cut a stem that is wavelength, whose filters are generated; take "
+            "scope=hidden"
+        )
     batches = list(batches)
     if importance == "taylor" and not batches:
         raise InputError("importance=taylor needs batches of chips to take gradients from")
@@ -116,11 +122,16 @@ class _Cutter:
         edge = 2 * _reductions(network)[-1]
         chip = torch.zeros(1, len(network.bands), edge, edge, device=network.band_mean_C11.device)
         norms = [mlp.grn for mlp in list_mlps(network.backbone)]
-        self.graph = tp.DependencyGraph().build_dependency(
-            network,
-            example_inputs=chip,
-            unwrapped_parameters=[(part, 0) for norm in norms for part in (norm.weight, norm.bias)],
-        )
+        with warnings.catch_warnings():
+            # Of parameters that generate filters, and are of no width that is cut.
+            warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+            self.graph = tp.DependencyGraph().build_dependency(
+                network,
+                example_inputs=chip,
+                unwrapped_parameters=[
+                    (part, 0) for norm in norms for part in (norm.weight, norm.bias)
+                ],
+            )
         self.score = (
             tp.importance.GroupTaylorImportance(normalizer=None)
             if importance == "taylor"

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sensors.bands import Channel
+from sensors.choice import BandChoice
 from sensors.errors import InputError
+from sensors.plan import BandPlan
 from specialists.task_spec import TaskSpec, check_choice, check_rate
 
 PUBLISHED = {
@@ -16,6 +19,8 @@ PUBLISHED = {
 }
 """Width and number of blocks of each stage (ConvNeXt V2, arXiv 2301.00808)."""
 ARCHITECTURES = tuple(PUBLISHED)
+STEMS = ("fixed", "wavelength")
+"""First convolutions: of one filter a band, or of filters that follow from what a band measures."""
 HIDDEN_FACTOR = 4
 """How many times wider than its stage the hidden layer of a block is, as published."""
 
@@ -26,6 +31,8 @@ class SpecialistSpec(TaskSpec):
 
     Args:
         architecture: One of `ARCHITECTURES`, timm's names.
+        stem: One of `STEMS`. With `wavelength`, see `specialists.stem`, the network takes any bands
+            that are like one of `bands`: these are then those that it knows, not those it needs.
         stem_stride: 4 as published, or 2 for small chips (about four times the multiply-adds).
         drop_path_rate: Stochastic depth of the backbone, only in training.
         stage_widths: Channels of each stage of a slimmed backbone; none for those published.
@@ -37,6 +44,7 @@ class SpecialistSpec(TaskSpec):
     """
 
     architecture: str = "convnextv2_atto"
+    stem: str = "fixed"
     stem_stride: int = 4
     drop_path_rate: float = 0.0
     stage_widths: tuple[int, ...] = ()
@@ -47,6 +55,7 @@ class SpecialistSpec(TaskSpec):
         for name in ("stage_widths", "hidden_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("stem", self.stem, STEMS)
         check_choice("stem_stride", self.stem_stride, (4, 2))
         check_rate("drop_path_rate", self.drop_path_rate)
         widths, depths = PUBLISHED[self.architecture]
@@ -59,14 +68,31 @@ class SpecialistSpec(TaskSpec):
         _check_widths("hidden_widths", self.hidden_widths, hidden, self.architecture)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON form, as of any task; widths are there only if they are not those published.
+        """Plain JSON form, as of any task; of stem and widths, what is not as published.
 
-        So a specialist that was not slimmed has the file and the card that it always had.
+        So a specialist that has neither has the file and the card that it always had.
         """
         record = super().to_dict()
+        if not self.takes_any_known:
+            del record["stem"]
         return {
             name: value for name, value in record.items() if value or not name.endswith("_widths")
         }
+
+    @property
+    def takes_any_known(self) -> bool:
+        """Whether it takes any bands that are like one of its own, not only all of its own."""
+        return self.stem == "wavelength"
+
+    def match(self, given: Sequence[Channel]) -> BandPlan | BandChoice:
+        """How the network gets its input from given bands; `is_applicable` says whether it does.
+
+        Raises:
+            InputError: If a given band is there twice.
+        """
+        if self.takes_any_known:
+            return BandChoice.match(self.bands, given)
+        return BandPlan.match(self.bands, given)
 
 
 def _check_widths(

@@ -125,7 +125,7 @@ class MaskedTask(SpecialistModule[Specialist]):
         hidden_B1YX = draw_hidden(shape, self.ratio, x_BCHW.device, generator)
         visible_B1HW = ~spread(hidden_B1YX, self.patch)
         with visible_only(self.specialist.backbone, visible_B1HW):
-            features = self.specialist.backbone(self.arrange(x_BCHW * visible_B1HW))
+            features = self.specialist.pyramid(self.arrange(x_BCHW * visible_B1HW))
         predicted_BDYX = self.decoder(features[self.first_level :], hidden_B1YX)
         return self._compare(predicted_BDYX.float(), x_BCHW, valid, hidden_B1YX)
 

@@ -25,7 +25,6 @@ from router.member import Member, load_pinned_member
 from router.task_ensemble import TaskEnsemble
 from sensors.bands import Channel
 from sensors.errors import InputError
-from sensors.plan import BandPlan
 from specialists.heads import looks_at_image
 from specialists.run import keep_start
 from specialists.task_spec import TaskSpec
@@ -114,7 +113,7 @@ def check_bands(ensemble: Ensemble, bands: tuple[Channel, ...], sensor_dropout: 
     lacking = {
         member.reference: describe_missing(plan)
         for member in ensemble.members
-        if not (plan := BandPlan.match(member.bands, bands)).is_applicable
+        if not (plan := member.network.spec.match(bands)).is_applicable
     }
     lines = [f"{name}: cannot run, missing {missing}" for name, missing in lacking.items()]
     if len(lacking) == len(ensemble.members):
@@ -145,4 +144,4 @@ def _check_dropout(ensemble: Ensemble, bands: tuple[Channel, ...]) -> None:
 
 
 def _can_run(members: tuple[Member, ...], bands: tuple[Channel, ...]) -> bool:
-    return any(BandPlan.match(member.bands, bands).is_applicable for member in members)
+    return any(member.network.spec.match(bands).is_applicable for member in members)

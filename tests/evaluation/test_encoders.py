@@ -369,3 +369,20 @@ def test_a_network_of_ones_own_is_an_encoder():
 def test_what_an_encoder_of_ones_own_lacks_is_named():
     with pytest.raises(InputError, match="Linear has no forward_features, feature_info"):
         wrap_encoder("linear", torch.nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_wavelength_stem_is_shown_all_bands_and_takes_what_it_knows(own, tmp_path):
+    specialist = build_specialist(replace(SPEC, stem="wavelength"))
+    save_weights(specialist, tmp_path / "any.safetensors")
+    path = str(tmp_path / "any.safetensors")
+    encoder = wrap_encoder("own", load_specialist(path)) if own else load(path)
+    assert encoder.bands is None
+    landsat = load_sensor("landsat-8-c2-l2").channels
+    x_BCHW, valid = make_images(bands=landsat)
+    levels = features_of(encoder, x_BCHW, landsat, valid)
+    visible = slice(1, 4)  # what red, green and blue of Sentinel-2 are like
+    same = features_of(encoder, x_BCHW[:, visible], landsat[visible], valid[:, visible])
+    assert all(torch.equal(*pair) for pair in zip(levels, same, strict=True))
+    with pytest.raises(MissingBandsError, match="ST_B10"):
+        features_of(encoder, x_BCHW[:, -1:], landsat[-1:], valid[:, -1:])

@@ -65,6 +65,7 @@ SPECS = {
     ),
     "regression-per-pixel": make_spec(task="regression", classes=("height",), per_pixel=True),
     "backbone": make_spec(task="similarity-search", classes=()),
+    "wavelength": make_spec(bands=(*OPTICAL, *RADAR), stem="wavelength"),
     "mixed": make_spec(bands=(*RADAR, *THERMAL, *OPTICAL), stem_stride=2, gsd=30.0),
 }
 

@@ -238,3 +238,12 @@ def test_malformed_cards_are_refused_by_name(path, value, message, new_card):
 
     with pytest.raises(InputError, match=message):
         SpecialistCard.from_stac_item(item)
+
+
+def test_a_wavelength_stem_is_said_to_take_any_of_its_bands(new_card, new_spec):
+    card = new_card(new_spec(stem="wavelength"), description="")
+    [taken] = card.to_stac_item()["properties"]["mlm:input"]
+    assert taken["input"]["shape"] == [-1, -1, -1, -1]
+    assert "Any of these bands" in taken["description"]
+    assert "any of 3 bands" in card.description
+    assert "any of" not in new_card(description="").description

@@ -360,3 +360,10 @@ def test_regression_is_better_where_the_error_is_smaller(registry, new_card, new
     assert concerns(new_card(spec, metrics=scores)) == ()
     scores["floors"]["linear_statistics"] = {"rmse": 1.5}
     assert "floor linear_statistics" in concerns(new_card(spec, metrics=scores))[0]
+
+
+def test_any_known_band_finds_a_wavelength_stem(registry, add_card):
+    add_card("fixed", bands=(BLUE, RED))
+    add_card("any", bands=(BLUE, RED), stem="wavelength")
+    for bands, expected in [([RED, BLUE], {"any", "fixed"}), ([RED, VV], {"any"}), ([VV], set())]:
+        assert {card.name for card in registry.search(bands=bands)} == expected

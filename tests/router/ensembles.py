@@ -25,7 +25,9 @@ TRUNK_PIN = Pin("small-trunk", "1.0.0", "ab" * 32)
 
 
 @functools.cache
-def make_member(name: str, bands: tuple, *, width: int = 0, stem_stride: int = 4) -> Member:
+def make_member(
+    name: str, bands: tuple, *, width: int = 0, stem_stride: int = 4, stem: str = "fixed"
+) -> Member:
     """A specialist with random weights that follow from its name, and its prototype.
 
     It is frozen, so ensembles may share it.
@@ -40,6 +42,7 @@ def make_member(name: str, bands: tuple, *, width: int = 0, stem_stride: int = 4
         std=tuple(0.1 if isinstance(band, Band) else 5.0 for band in bands),
         gsd=10.0,
         chip_size=32,
+        stem=stem,
         stem_stride=stem_stride,
     )
     prototype = None

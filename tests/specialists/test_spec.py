@@ -17,6 +17,7 @@ TASKS = [
     },
     {"task": "regression", "per_pixel": True},
     {"task": "similarity-search", "classes": ()},
+    {"task": "scene-classification", "stem": "wavelength"},
     {"task": "scene-classification", "hidden_widths": (1, *(80,) * 11)},
     {
         "task": "scene-classification",
@@ -69,6 +70,7 @@ def test_per_pixel_tasks(make_spec, task, per_pixel):
         ({"head": "mlp"}, "head 'mlp'"),
         ({"decoder": "deeplab"}, "decoder 'deeplab'"),
         ({"stem_stride": 3}, "stem_stride 3"),
+        ({"stem": "dynamic"}, "stem 'dynamic' is not one of fixed, wavelength"),
         ({"bands": ()}, "needs bands"),
         ({"classes": ()}, "needs classes"),
         ({"classes": ("a", "a", "b")}, "more than once: a"),
@@ -159,3 +161,17 @@ def test_widths_are_written_only_where_they_are_not_those_published(make_spec):
     assert slimmed["hidden_widths"] == [9] * 12
     assert "stage_widths" not in slimmed
     assert SpecialistSpec.from_dict(make_spec().to_dict() | {"stage_widths": []}) == make_spec()
+
+
+def test_the_stem_is_written_only_where_it_is_not_fixed(make_spec):
+    assert "stem" not in make_spec().to_dict()
+    assert make_spec(stem="wavelength").to_dict()["stem"] == "wavelength"
+    assert SpecialistSpec.from_dict(make_spec().to_dict() | {"stem": "fixed"}) == make_spec()
+
+
+def test_any_known_band_will_do_for_a_wavelength_stem(make_spec):
+    fixed, wavelength = make_spec(), make_spec(stem="wavelength")
+    some, none = fixed.bands[1:3], load_sensor("landsat-8-c2-l2").channels[-1:]
+    assert not fixed.match(some).is_applicable
+    assert wavelength.match(some).is_applicable
+    assert not wavelength.match(none).is_applicable

@@ -337,3 +337,14 @@ def test_overwriting_with_unusable_data_keeps_the_earlier_run(make_config, tmp_p
         train_specialist(replace(config, data=data, overwrite=True))
     assert run.status == "finished"
     assert run.weights.read_bytes() == weights
+
+
+def test_a_wavelength_stem_learns(make_config):
+    config = make_config(epochs=6)
+    config.specialist.stem = "wavelength"
+    run = train_specialist(config)
+    assert run.read_json("metrics.json")["test"]["accuracy"] > 0.95
+    specialist = load_specialist(run.weights)
+    assert specialist.spec.stem == "wavelength"
+    two = specialist.bands[:2]
+    assert specialist.predict(torch.rand(1, 2, 16, 16), two).shape == (1, 3)
