@@ -51,7 +51,8 @@ def import_nncf() -> Any:  # noqa: ANN401 - it ships no types
     # It imports parts of torch that look for a CUDA compiler, and warn where there is none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     nncf = _import("nncf")
-    nncf.set_log_level(logging.ERROR)
+    # Its own function would also set the level of handlers that others have put there.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
 
 
