@@ -58,8 +58,11 @@ def ask_scores(
     """Mean scores of a network on all nodes' held-out chips."""
     arrays = get_arrays(network, network.state_dict())
     packed, _ = pack(arrays, "float32", None)
-    config = {SPEC: json.dumps(network.spec.to_dict()), WHOLE: True, FLOWER: flower_version()}
-    content = RecordDict({ARRAYS: packed, CONFIG: ConfigRecord(config)})
+    config = ConfigRecord()
+    config[SPEC] = json.dumps(network.spec.to_dict())
+    config[WHOLE] = True
+    config[FLOWER] = flower_version()
+    content = RecordDict({ARRAYS: packed, CONFIG: config})
     messages = [
         Message(content, dst_node_id=node, message_type="evaluate") for node in grid.get_node_ids()
     ]

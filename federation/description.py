@@ -63,7 +63,7 @@ class Description:
         try:
             record = json.loads(text)
             bands = tuple(channel_from_dict(band) for band in record.pop("bands"))
-            sums = {
+            sums: dict[str, Any] = {
                 name: tuple(tuple(float(value) for value in entry) for entry in record.pop(name))
                 for name in ("band_sums", "target_sums")
             }

@@ -95,7 +95,7 @@ def draw_history(history: Sequence[Round], metric: str, path: Path) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     numbers = [found.number for found in history]
-    curves = {
+    curves: dict[str, list[Any]] = {
         f"{metric} on held-out chips": [found.scores.get(metric) for found in history],
         "training loss": [found.loss for found in history],
         "nodes that took part": [found.answered for found in history],

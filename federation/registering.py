@@ -9,6 +9,7 @@ from flwr.supercore import log
 from federation.history import Round
 from federation.settings import Settings
 from registry import Reference, Registry, SpecialistCard
+from registry.licenses import UNSTATED
 from registry.names import check_name, version_key
 from sensors.errors import InputError
 from specialists.metrics import selection_metric
@@ -87,7 +88,6 @@ class Shelf:
     ) -> SpecialistCard:
         """Register the result; see `Registry.add`."""
         nodes = training["federation"]["nodes"]
-        given = {"license": self.settings.license} if self.settings.license else {}
         return self.registry.add(
             network,
             name=self.name,
@@ -96,7 +96,7 @@ class Shelf:
             training=training,
             metrics=metrics,
             description=f"{network.spec.task} by {nodes} nodes, whose data stayed where they are",
-            **given,
+            license=self.settings.license or UNSTATED,
         )
 
 

@@ -256,7 +256,9 @@ class _Run:
         network.eval()
         metrics = self._measure(network, kept)
         latest = self.shelf.latest()
-        training = self._describe_training(kept, latest and str(latest.reference), seconds)
+        training = self._describe_training(
+            kept, None if latest is None else str(latest.reference), seconds
+        )
         if last:
             save_weights(network, self.folder / "weights.safetensors")
             write_json(self.folder / "spec.json", self.spec.to_dict())

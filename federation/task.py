@@ -242,14 +242,14 @@ def train_round(network: Specialist, data: LocalData, plan: RoundPlan, train: st
     Raises:
         InputError: If the recipe cannot be followed here.
     """
-    recipe = data.config.trainer
+    recipe, shared = data.config.trainer, set(shared_names(network, train))
     if recipe.class_weights != "none":
         raise InputError(
             f"trainer.class_weights={recipe.class_weights} needs the labels of all nodes counted, "
             "and no node says what it holds; give trainer.class_weights=none"
         )
-    if train == "head":
-        network.backbone.requires_grad_(False)
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name in shared)
     L.seed_everything(plan.seed, verbose=False)
     task = _RoundTask(network, recipe, plan)
     chips = Splits({"train": data.train})

@@ -14,7 +14,7 @@ SMALL = "data.tile=16 specialist.decoder=linear trainer.batch_size=8"
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """Folder of data sets with the experiment `simulated`: 64 training chips, 16 held out, 16 for the test."""
+    """Folder of data sets with the experiment `simulated`: five scenes to learn from, one test."""
     root = tmp_path_factory.mktemp("scenes")
     for split, seeds in {"train": range(5), "test": [100]}.items():
         for seed in seeds:

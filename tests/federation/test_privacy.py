@@ -7,13 +7,15 @@ import pytest
 
 from federation.privacy import Ledger, local_multiplier
 from federation.settings import Settings
+from federation.start import open_network
 from registry import Registry
+from specialists.spec import SpecialistSpec
 
 PRIVATE = {"privacy": "central-fixed", "normalization": "local"}
 
 
 def test_epsilon_is_that_of_the_gaussian_mechanism():
-    """Against the closed bound of Renyi composition (arXiv 1702.07476, proposition 3, corollary 3)."""
+    """Against the bound of Renyi composition (arXiv 1702.07476, propositions 1 and 3)."""
     settings = Settings(**PRIVATE, noise_multiplier=2.0, delta=1e-5)
     ledger = Ledger(settings, 5)
     for _ in range(10):
@@ -59,15 +61,7 @@ def test_clipped_updates_move_the_weights_no_further(make_settings, run, privacy
         noise_multiplier=1e-6,
         rounds=1,
     )
-    free, _ = run(
-        make_settings(rounds=1, normalization="local", run_dir=settings.run_dir + "-free")
-    )
     state, _ = run(settings)
-    start, _ = run(make_settings(rounds=1, normalization="local", run_dir=settings.run_dir + "-0"))
-    assert start.history[0].loss == free.history[0].loss
-    from federation.start import open_network
-    from specialists.spec import SpecialistSpec
-
     network = open_network(SpecialistSpec.from_dict(state.spec), settings).state_dict()
     moved = math.sqrt(
         sum(
