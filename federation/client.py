@@ -8,7 +8,16 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore import log
 
 from federation.description import describe as describe_data
-from federation.records import ARRAYS, CONFIG, EXAMPLES, METRICS, NOTES, from_record, to_record
+from federation.records import (
+    ARRAYS,
+    CONFIG,
+    EXAMPLES,
+    LOSS,
+    METRICS,
+    NOTES,
+    from_record,
+    to_record,
+)
 from federation.settings import NodeSettings, Settings
 from federation.start import open_network
 from federation.task import (
@@ -64,7 +73,7 @@ def train(message: Message, context: Context) -> Message:
     content = RecordDict(
         {
             ARRAYS: to_record(get_arrays(network, names)),
-            METRICS: MetricRecord({EXAMPLES: examples, "loss": loss}),
+            METRICS: MetricRecord({EXAMPLES: examples, LOSS: loss}),
         }
     )
     if node.publish == "count" and settings.privacy == "none":

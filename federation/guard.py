@@ -1,12 +1,14 @@
 """A strategy around Flower's own: it packs and unpacks, drops unusable updates, and keeps count."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from logging import WARNING
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -16,6 +18,8 @@ from federation.history import Round
 from federation.records import (
     ARRAYS,
     EXAMPLES,
+    LOSS,
+    METRICS,
     NOTES,
     count_bytes,
     from_record,
@@ -87,9 +91,13 @@ class Guarded(Strategy):
                 self.exact,
             )
             return None, None
-        found, metrics = self.inner.aggregate_train(self.round.number, usable)
+        try:
+            found, metrics = self.inner.aggregate_train(self.round.number, usable)
+        except AppExitException as error:
+            log(WARNING, "Round %d: the updates cannot be joined: %s", self.round.number, error)
+            return None, None
         if metrics is not None:
-            self.round.loss = float(str(metrics["loss"]))
+            self.round.loss = float(str(metrics[LOSS]))
         if found is None:
             return None, metrics
         mean = {name: array.astype(np.float32) for name, array in from_record(found).items()}
@@ -127,16 +135,17 @@ class Guarded(Strategy):
         usable = []
         for reply in replies:
             self.round.bytes_up += reply_bytes(reply)
-            if reply.has_error():
-                self._drop(reply, reply.error.reason or f"error {reply.error.code}")
-            elif next(iter(reply.content.metric_records.values()))[EXAMPLES]:
-                usable.append(reply)
-        records = [next(iter(reply.content.metric_records.values())) for reply in usable]
-        common = set.intersection(*map(set, records)) if records else set()
-        for record in records:
-            for name in set(record) - common:
-                del record[name]
-        return usable
+            try:
+                metrics = read_metrics(reply)
+            except InputError as error:
+                self._drop(reply, str(error))
+                continue
+            if metrics[EXAMPLES]:
+                usable.append((reply, metrics))
+        common = set.intersection(*(set(metrics) for _, metrics in usable)) if usable else set()
+        for reply, metrics in usable:
+            reply.content = RecordDict({METRICS: _keep(metrics, sorted(common))})
+        return [reply for reply, _ in usable]
 
     def _send(self, messages: list[Message]) -> list[Message]:
         packed, _ = pack(self.common, self.precision, None)
@@ -148,23 +157,24 @@ class Guarded(Strategy):
     def _accept(self, reply: Message) -> bool:
         """Whether an update can be used; its weights are put in its place."""
         self.round.bytes_up += reply_bytes(reply)
-        if reply.has_error():
-            return self._drop(reply, reply.error.reason or f"error {reply.error.code}")
         try:
+            metrics = read_metrics(reply)
             update = unpack(reply.content.array_records[ARRAYS], self.common)
         except (InputError, KeyError) as error:
-            return self._drop(reply, f"its update cannot be read: {error}")
+            return self._drop(reply, str(error))
         fault = find_fault(update, self.common)
+        if fault is None and (LOSS not in metrics or not metrics[EXAMPLES] > 0):
+            fault = f"no {LOSS}, or no {EXAMPLES} above 0"
         if fault is not None:
             return self._drop(reply, f"its update has {fault}")
         learned = {
             name: array.astype(np.float64) + update[name] for name, array in self.common.items()
         }
-        reply.content[ARRAYS] = to_record(learned)
-        if NOTES in reply.content:
-            notes = reply.content.config_records[NOTES]
-            self.round.published.append(int(str(notes.get("publish", 0))))
-            del reply.content[NOTES]
+        notes = reply.content.config_records.get(NOTES)
+        if notes is not None and "publish" in notes:
+            self.round.published.append(int(str(notes["publish"])))
+        kept = _keep(metrics, (EXAMPLES, LOSS))
+        reply.content = RecordDict({ARRAYS: to_record(learned), METRICS: kept})
         return True
 
     def _drop(self, reply: Message, reason: str) -> bool:
@@ -172,6 +182,24 @@ class Guarded(Strategy):
         log(WARNING, "Round %d: node %d is left out: %s", self.round.number, node, reason)
         self.round.dropped += 1
         return False
+
+
+def read_metrics(reply: Message) -> dict[str, float]:
+    """The numbers in a node's reply.
+
+    Raises:
+        InputError: If it is an error, or has other things in their place.
+    """
+    if reply.has_error():
+        raise InputError(reply.error.reason or f"error {reply.error.code}")
+    record = reply.content.metric_records.get(METRICS)
+    if record is None:
+        raise InputError("its reply has no metrics")
+    metrics = {name: value for name, value in record.items() if isinstance(value, int | float)}
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong or not metrics.get(EXAMPLES, -1) >= 0:
+        raise InputError(f"its metrics cannot be used: {dict(record)}")
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def find_fault(found: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]]) -> str | None:
@@ -185,3 +213,10 @@ def find_fault(found: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[A
         if not np.isfinite(found[name]).all():
             return f"values of {name} that are not finite"
     return None
+
+
+def _keep(metrics: Mapping[str, float], names: Iterable[str]) -> MetricRecord:
+    record = MetricRecord()
+    for name in names:
+        record[name] = metrics[name]
+    return record

@@ -13,6 +13,7 @@ from federation.wire import Encoded, decode, encode
 
 ARRAYS, CONFIG, METRICS, NOTES = "arrays", "config", "metrics", "notes"
 """Keys of records in a message; the first three are Flower's own."""
+LOSS = "loss"
 EXAMPLES = "num-examples"
 """Flower's key of a node's weight in a mean."""
 
