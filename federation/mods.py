@@ -50,7 +50,8 @@ def wire_mod(message: Message, context: Context, call_next: ClientAppCallable) -
     kept = context.state.array_records.get(_RESIDUAL)
     residual = None if kept is None else from_record(kept)
     reply.content[ARRAYS], left = pack(update, settings.precision, residual)
-    context.state[_RESIDUAL] = to_record(left)
+    if settings.precision != "float32":
+        context.state[_RESIDUAL] = to_record(left)
     return reply
 
 

@@ -201,6 +201,11 @@ class Settings(_Flat):
             raise InputError(f"run-config epsilon={self.epsilon} is not above 0")
         if not 0 < self.delta < 1:
             raise InputError(f"run-config delta={self.delta} is not in 0..1")
+        if self.is_central and self.clipping == "client" and self.precision != "float32":
+            raise InputError(
+                f"run-config precision={self.precision} changes updates after the nodes have "
+                "clipped them, beyond what the noise is measured for; give clipping=server"
+            )
         if self.local_norms:
             raise InputError(
                 "run-config local-norms=true sends norms that no noise protects; without privacy "

@@ -42,7 +42,7 @@ class Federation:
         out: The folder for everything. What it holds from an earlier start is used again: keys,
             nodes' identities, runs.
         data: One folder per node, which it finds in its node-config as `data-root`.
-        node_config: What every node finds there beside it.
+        node_config: What every node finds there beside it, and its number as `partition-id`.
         hosts: Further names and addresses in the SuperLink's certificate.
         port: Where the SuperLink listens (default: a free port).
         netns: Whether every node gets a network namespace of its own (Linux, root).
@@ -286,7 +286,9 @@ class Federation:
         if name not in ids or ids[name] not in self.user.nodes():
             ids[name] = self.user.register(self.keys.public(name), name)
             self._ids_file.write_text(json.dumps(ids, indent=1))
-        facts = {**self.node_config, "data-root": str(data)}
+        # As Flower's simulation numbers its nodes: what is drawn by a node's number comes again.
+        facts = {"partition-id": int(name.rpartition("-")[2]), **self.node_config}
+        facts["data-root"] = str(data)
         config = write_toml(self.out / "nodes" / f"{name}.toml", facts)
         inside = self.network.add(name) if self.network else []
         self.daemons[name] = self._daemon(name, [*inside, *self._node_command(name, config)])

@@ -38,6 +38,15 @@ def test_reading_and_writing_are_inverse():
             {"privacy": "central-fixed", "normalization": "local", "strategy": "median"},
             "not with median",
         ),
+        (
+            {
+                "privacy": "central-fixed",
+                "normalization": "local",
+                "clipping": "client",
+                "precision": "int8",
+            },
+            "give clipping=server",
+        ),
         ({"privacy": "local", "normalization": "local", "delta": 2.0}, "delta=2.0 is not in"),
     ],
 )
