@@ -78,7 +78,7 @@ def test_a_finished_run_is_not_registered_twice(make_settings, run):
     ("change", "packed", "reason"),
     [
         (with_nan, False, "NaN or infinities"),
-        (with_nan_bytes, True, "not finite"),
+        (with_nan_bytes, True, "NaN or infinities"),
         (with_other_shape, True, r"shape \(2,\) came"),
     ],
 )
