@@ -1,0 +1,146 @@
+"""Faults on the way that real nodes take: processes, TLS, authentication."""
+
+import re
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from federation.checkpoint import RunState
+from federation.deployment.flower import COMPLETED, write_toml
+from federation.deployment.loopback import Federation
+from registry import Registry
+
+from .conftest import SMALL
+
+ROOT = Path(__file__).parents[2]
+FAULTY = '''
+"""Node 1 sends what its fault is; the others are as they should be."""
+
+import numpy as np
+from flwr.app import ArrayRecord
+from flwr.clientapp import ClientApp
+
+from federation import client
+from federation.mods import errors_mod, privacy_mod, wire_mod
+from federation.records import ARRAYS, from_record, to_record
+
+
+def spoil(message, context, call_next):
+    given = from_record(message.content.array_records[ARRAYS])
+    reply = call_next(message, context)
+    if context.node_config["partition-id"] == 1 and reply.has_content():
+        learned = from_record(reply.content.array_records[ARRAYS])
+        reply.content[ARRAYS] = to_record(FAULT(given, learned))
+    return reply
+
+
+app = ClientApp(mods=[errors_mod])
+app.query("describe")(client.describe)
+app.evaluate(mods=[wire_mod])(client.evaluate)
+app.train(mods=[wire_mod, spoil, privacy_mod])(client.train)
+
+
+def FAULT(given, learned):
+    return {BODY}
+'''
+NAN = "{name: np.full_like(array, np.nan) for name, array in learned.items()}"
+FLIPPED = "{name: given[name] - 5 * (array - given[name]) for name, array in learned.items()}"
+
+pytestmark = pytest.mark.slow
+
+
+def write_app(folder, body):
+    """A Flower app like the project's own, whose node 1 has a fault."""
+    package = folder / "faulty"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "client.py").write_text(FAULTY.replace("{BODY}", body))
+    (package / "server.py").write_text(
+        "from federation.server_app import app\n\n__all__ = ['app']\n"
+    )
+    app = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
+    config = write_toml(folder / "config.toml", app["config"]).read_text()
+    (folder / "config.toml").unlink()
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "faulty"\nversion = "1.0.0"\nlicense = "Apache-2.0"\n\n'
+        '[tool.flwr.app]\npublisher = "tests"\n\n[tool.flwr.app.components]\n'
+        'serverapp = "faulty.server:app"\nclientapp = "faulty.client:app"\n\n'
+        f"[tool.flwr.app.config]\n{config}"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def guild(tmp_path_factory, scenes):
+    """Three nodes that divide the scenes among them."""
+    with Federation(
+        tmp_path_factory.mktemp("guild"), [scenes] * 3, node_config={"num-partitions": 3}
+    ) as federation:
+        yield federation
+
+
+def settings(folder, scenes, **changes):
+    given = {
+        "overrides": SMALL,
+        "data-root": str(scenes),
+        "run-dir": str(folder / "run"),
+        "registry": str(folder / "registry"),
+        "partition": "iid",
+        "rounds": 4,
+        "round-timeout": 60.0,
+        "min-nodes": 2,
+    }
+    return given | changes
+
+
+def wait_for(folder, condition, seconds=240):
+    """Wait until what a run has kept is as it should be."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        state = RunState.load(folder / "run")
+        if state is not None and condition(state.history):
+            return state
+        time.sleep(0.5)
+    raise AssertionError("it took too long")
+
+
+def test_kills(guild, scenes, tmp_path):
+    """A node is killed in a round, and the SuperLink after it: nothing finished is lost."""
+    config = settings(tmp_path, scenes)
+    guild.submit(ROOT, config)
+    wait_for(tmp_path, lambda history: len(history) == 1)
+    guild.stop_node(2)
+    state = wait_for(tmp_path, lambda history: history[-1].answered == 2)
+    guild.kill_superlink()
+    kept = state.history[: len(state.history)]
+    guild.start_superlink()
+    assert guild.run(ROOT, config) == COMPLETED
+    found = RunState.load(tmp_path / "run").history
+    assert [entry.number for entry in found] == [1, 2, 3, 4]
+    assert found[: len(kept)] == kept
+    assert Registry.open(tmp_path / "registry").specialist("simulated-federated")
+    guild.start_node(2)
+
+
+def test_a_killed_server_app(guild, scenes, tmp_path):
+    config = settings(tmp_path, scenes, rounds=2)
+    run = guild.submit(ROOT, config)
+    state = wait_for(tmp_path, lambda history: len(history) == 1)
+    guild.kill_server_app()
+    guild.user.stop(run)
+    assert guild.run(ROOT, config) == COMPLETED
+    found = RunState.load(tmp_path / "run").history
+    assert len(found) == 2
+    assert found[0] == state.history[0]
+
+
+def test_a_node_that_sends_no_numbers(guild, scenes, tmp_path):
+    app = write_app(tmp_path / "app", NAN)
+    assert guild.run(app, settings(tmp_path, scenes, rounds=1)) == COMPLETED
+    state = RunState.load(tmp_path / "run")
+    assert (state.history[0].asked, state.history[0].answered) == (3, 2)
+    assert all(np.isfinite(array).all() for array in state.common.values())
+    assert re.search(r"cannot take part: .*NaN or infinities", guild.logs("node-1"))
