@@ -12,6 +12,7 @@ from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
+from flwr.supercore.differential_privacy import KEY_NORM_BIT
 from numpy.typing import NDArray
 
 from federation.history import Round
@@ -30,6 +31,9 @@ from federation.records import (
 )
 from federation.task import Arrays
 from sensors.errors import InputError
+
+_KEPT = (EXAMPLES, LOSS, KEY_NORM_BIT)
+"""Of what nodes measure in training; the last one is adaptive clipping's."""
 
 
 class Guarded(Strategy):
@@ -173,7 +177,7 @@ class Guarded(Strategy):
         notes = reply.content.config_records.get(NOTES)
         if notes is not None and "publish" in notes:
             self.round.published.append(int(str(notes["publish"])))
-        kept = _keep(metrics, (EXAMPLES, LOSS))
+        kept = _keep(metrics, [name for name in _KEPT if name in metrics])
         reply.content = RecordDict({ARRAYS: to_record(learned), METRICS: kept})
         return True
 

@@ -56,4 +56,4 @@ def predict_batches(
     network.to(device).eval()
     for batch in show_progress(DataLoader(chips, batch_size, collate_fn=collate), title):
         image_BCHW, valid_BCHW = batch["image"].to(device), batch["valid"].to(device)
-        yield network.predict(image_BCHW, valid=valid_BCHW), target_of(batch)
+        yield network.predict(image_BCHW, chips.bands, valid_BCHW), target_of(batch)
