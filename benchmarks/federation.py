@@ -1,25 +1,27 @@
 """Nodes that train together, against one that has everything and nodes that stay alone.
 
-    python benchmarks/federation.py eurosat_ms --data-root ../shared/data --clients 5 \
-        --partitions iid label location sensor --strategies fedavg fedprox --out runs/federation
+    python benchmarks/federation.py eurosat_ms --data-root ../shared/data --nodes 5 \
+        --partitions iid label location sensor --methods fedavg fedprox --out runs/federation
 
 For every seed and every way to divide the training chips among nodes, all with the same number of
 passes over the chips:
 
-- `central`: `train-specialist` on all chips;
+- `central`: `train-specialist` on all chips, its best epoch on held-out ones;
 - `alone`: each node by itself, in as many rounds; the mean over nodes;
-- the strategies: the nodes together, by Flower, in one process.
+- the methods: the nodes together, by Flower, in one process; a precision on the wire after a colon
+  (`fedavg:int8`).
 
-All are scored on the experiment's own test split; weights are those of the best round (epoch) on
-held-out chips. Beside every mean over the seeds stands half the width of its 95 % interval (t).
-With `sensor`, nodes see their chips as the sensors of `--sensors` would, and the network has a stem
-for any bands (`central` does, too, and sees all bands). A cell that was finished is not run again.
+All are scored on the experiment's own test split; nodes end with the last round's weights. Beside
+every mean over the seeds stands half the width of its 95 % interval (t). With `sensor`, nodes see
+their chips as the sensors of `--sensors` would, and the network has a stem for any bands (`central`
+does, too, and sees all bands). `--per-class` takes so many training chips of each class, always the
+same ones. A cell that was finished is not run again.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from statistics import mean, stdev
 from typing import Any
 
@@ -40,14 +42,17 @@ SENSORS = "sentinel-2-l1c,landsat-8-c2-l2,sentinel-2-l1c:B04+B03+B02"
 
 def main() -> None:
     options = parse_options()
+    if options.per_class:
+        link_some(options)
     console = Console()
     for seed in options.seeds:
         for partition in options.partitions:
-            cells = [("central", None), *((name, None) for name in options.strategies)]
-            cells += [("alone", node) for node in range(options.clients)]
+            cells = [("central", None), *((name, None) for name in options.methods)]
+            cells += [("alone", node) for node in range(options.nodes)]
             for method, node in cells:
-                score = run_cell(options, seed, partition, method, node)
-                console.print(f"seed {seed}, {partition}, {method} {node or ''}: {score:.4f}")
+                score = read_score(run_cell(options, seed, partition, method, node))
+                which = "" if node is None else f" {node}"
+                console.print(f"seed {seed}, {partition}, {method}{which}: {score:.4f}")
     report(options, console)
 
 
@@ -57,23 +62,39 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--overrides", default="", help="Hydra overrides, separated by spaces")
-    parser.add_argument("--clients", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--partitions", nargs="+", default=["iid", "label"])
-    parser.add_argument("--strategies", nargs="+", default=["fedavg", "fedprox"])
-    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--methods", nargs="+", default=["fedavg", "fedprox"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--local-epochs", type=int, default=2)
     parser.add_argument("--proximal-mu", type=float, default=0.01)
     parser.add_argument("--dirichlet-alpha", type=float, default=0.5)
     parser.add_argument("--sensors", default=SENSORS)
+    parser.add_argument("--per-class", type=int, default=0)
     return parser.parse_args()
+
+
+def link_some(options: argparse.Namespace) -> None:
+    """Make a data root with `--per-class` training chips of each class, and all other splits."""
+    source, target = options.data_root.resolve(), options.out.resolve() / "data"
+    for split in sorted((source / options.experiment).iterdir()):
+        for folder in sorted(path for path in split.iterdir() if path.is_dir()):
+            files = sorted(folder.iterdir())
+            if split.name == "train" and len(files) > options.per_class:
+                files = sorted(Random(0).sample(files, options.per_class))
+            place = target / options.experiment / split.name / folder.name
+            place.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                if not (place / file.name).exists():
+                    (place / file.name).symlink_to(file)
+    options.data_root = target
 
 
 def run_cell(
     options: argparse.Namespace, seed: int, partition: str, method: str, node: int | None
-) -> float:
-    """The test score of one cell; from its folder if it was finished."""
+) -> Path:
+    """The folder of one cell; it is not run again if it was finished."""
     by_sensor = partition == "sensor"
     # All bands and all chips: central training is the same for every way to divide them.
     place = (
@@ -81,7 +102,11 @@ def run_cell(
         if method == "central"
         else f"{seed}/{partition}"
     )
-    folder = options.out.resolve() / place / (method if node is None else f"{method}-{node}")
+    folder = (
+        options.out.resolve()
+        / place
+        / (method.replace(":", "-") if node is None else f"{method}-{node}")
+    )
     if not (folder / "metrics.json").exists():
         stem = " specialist.stem=wavelength" if by_sensor else ""
         overrides = f"{options.overrides}{stem}".strip()
@@ -89,6 +114,11 @@ def run_cell(
             train_central(options, seed, overrides, folder)
         else:
             federate(options, seed, partition, method, node, overrides, folder)
+    return folder
+
+
+def read_score(folder: Path) -> float:
+    """The test score of a finished cell."""
     spec = SpecialistSpec.from_dict(json.loads((folder / "spec.json").read_text()))
     metric, _ = selection_metric(spec)
     return float(json.loads((folder / "metrics.json").read_text())["test"][metric])
@@ -119,22 +149,25 @@ def federate(
     folder: Path,
 ) -> None:
     by_sensor = partition == "sensor"
-    nodes: list[dict[str, Any]] = list(divided_nodes(options.clients))
+    strategy, _, precision = method.partition(":")
+    nodes: list[dict[str, Any]] = list(divided_nodes(options.nodes))
     settings = Settings(
         experiment=options.experiment,
         overrides=overrides,
         data_root=str(options.data_root.resolve()),
         run_dir=str(folder),
         registry=str(options.out.resolve() / "registry"),
-        name=f"{partition}-{method}-{node}-{seed}".lower(),
+        name=f"{partition}-{method.replace(':', '-')}-{node}-{seed}".lower(),
         seed=seed,
         rounds=options.rounds,
         local_epochs=options.local_epochs,
-        min_nodes=1 if node is not None else options.clients,
+        min_nodes=1 if node is not None else options.nodes,
         partition="iid" if by_sensor else partition,
         sensors=options.sensors if by_sensor else "",
         dirichlet_alpha=options.dirichlet_alpha,
-        strategy="fedavg" if node is not None else method,
+        strategy="fedavg" if node is not None else strategy,
+        precision=precision or "float32",
+        keep="last",
         proximal_mu=options.proximal_mu,
     )
     taking_part = nodes if node is None else nodes[node : node + 1]
@@ -142,34 +175,56 @@ def federate(
 
 
 def report(options: argparse.Namespace, console: Console) -> None:
-    table = Table(title=f"{options.experiment}, {options.clients} nodes, test score")
-    for name in ("divided by", "central", "alone", *options.strategies):
+    table = Table(title=f"{options.experiment}, {options.nodes} nodes, test score")
+    for name in ("divided by", "central", "alone", *options.methods):
         table.add_column(name, justify="right")
-    record = {}
+    sent = Table(title="Bytes of one round, of all nodes together")
+    for name in ("method", "down", "up", "up / float32"):
+        sent.add_column(name, justify="right")
+    record: dict[str, Any] = {
+        "options": {name: str(value) for name, value in vars(options).items()}
+    }
     for partition in options.partitions:
-        found = dict(summarise(options, partition))
+        found = {method: summarise(options, partition, method) for method in methods_of(options)}
         record[partition] = found
-        table.add_row(partition, *(f"{value:.3f} ± {width:.3f}" for value, width in found.values()))
+        cells = (f"{one['mean']:.3f} ± {one['half_width']:.3f}" for one in found.values())
+        table.add_row(partition, *cells)
+    for method in options.methods:
+        down, up = count_round(options, options.partitions[0], method)
+        _, whole = count_round(options, options.partitions[0], options.methods[0])
+        record[f"bytes of {method}"] = {"down": down, "up": up}
+        sent.add_row(method, f"{down / 1e6:.2f} MB", f"{up / 1e6:.2f} MB", f"{up / whole:.3f}")
     console.print(table)
+    console.print(sent)
     (options.out / "federation.json").write_text(json.dumps(record, indent=2) + "\n")
     console.print(f"Written to {options.out / 'federation.json'}")
 
 
-def summarise(
-    options: argparse.Namespace, partition: str
-) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Mean over the seeds, and half the width of its interval, of every method."""
-    for method in ("central", "alone", *options.strategies):
-        nodes = range(options.clients) if method == "alone" else [None]
-        values = [
-            mean(run_cell(options, seed, partition, method, node) for node in nodes)
-            for seed in options.seeds
-        ]
-        count = len(values)
-        width = (
-            float(student.ppf(0.975, count - 1)) * stdev(values) / count**0.5 if count > 1 else 0.0
-        )
-        yield method, (mean(values), width)
+def methods_of(options: argparse.Namespace) -> list[str]:
+    """All columns."""
+    return ["central", "alone", *options.methods]
+
+
+def summarise(options: argparse.Namespace, partition: str, method: str) -> dict[str, Any]:
+    """Mean over the seeds, half the width of its interval, and the scores of every cell."""
+    nodes = range(options.nodes) if method == "alone" else [None]
+    scores = [
+        [read_score(run_cell(options, seed, partition, method, node)) for node in nodes]
+        for seed in options.seeds
+    ]
+    values, count = [mean(found) for found in scores], len(scores)
+    width = float(student.ppf(0.975, count - 1)) * stdev(values) / count**0.5 if count > 1 else 0.0
+    return {"mean": mean(values), "half_width": width, "scores": scores}
+
+
+def count_round(options: argparse.Namespace, partition: str, method: str) -> tuple[float, float]:
+    """Mean bytes down and up of a round of the first seed."""
+    folder = run_cell(options, options.seeds[0], partition, method, None)
+    training = json.loads((folder / "training.json").read_text())["federation"]
+    return (
+        training["bytes_down"] / training["rounds"],
+        training["bytes_up"] / training["rounds"],
+    )
 
 
 if __name__ == "__main__":
