@@ -78,16 +78,17 @@ def parse_options() -> argparse.Namespace:
 def link_some(options: argparse.Namespace) -> None:
     """Make a data root with `--per-class` training chips of each class, and all other splits."""
     source, target = options.data_root.resolve(), options.out.resolve() / "data"
-    for split in sorted((source / options.experiment).iterdir()):
-        for folder in sorted(path for path in split.iterdir() if path.is_dir()):
-            files = sorted(folder.iterdir())
-            if split.name == "train" and len(files) > options.per_class:
-                files = sorted(Random(0).sample(files, options.per_class))
-            place = target / options.experiment / split.name / folder.name
-            place.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                if not (place / file.name).exists():
-                    (place / file.name).symlink_to(file)
+    for folder in sorted(
+        path for path in source.glob(f"{options.experiment}/*/*") if path.is_dir()
+    ):
+        files = sorted(folder.iterdir())
+        if folder.parent.name == "train" and len(files) > options.per_class:
+            files = sorted(Random(0).sample(files, options.per_class))
+        place = target / folder.relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if not (place / file.name).exists():
+                (place / file.name).symlink_to(file)
     options.data_root = target
 
 
