@@ -6,6 +6,7 @@ stands in its one metadata entry.
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunState:
         clipping_norm: Of adaptive clipping, as it is now.
         privacy: What has been spent, see `federation.privacy.Ledger`.
         registered: What was registered, by round.
+        key: By which the nodes find what they keep for the next round.
     """
 
     spec: dict[str, Any]
@@ -49,6 +51,7 @@ class RunState:
     clipping_norm: float | None = None
     privacy: Mapping[str, Any] | None = None
     registered: dict[str, str] = field(default_factory=dict)
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def save(self, folder: Path) -> None:
         """Write it in place of the state of the round before."""
@@ -67,6 +70,7 @@ class RunState:
             "clipping_norm": self.clipping_norm,
             "privacy": self.privacy,
             "registered": self.registered,
+            "key": self.key,
         }
         content = save(tensors, {_KEY: json.dumps(facts, sort_keys=True)})
         part = folder / f".{FILE}.{os.getpid()}"

@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore import log
 
 from federation.description import describe as describe_data
+from federation.memory import Memory, node_number
 from federation.records import (
     ARRAYS,
     CONFIG,
@@ -21,6 +22,7 @@ from federation.records import (
 from federation.settings import NodeSettings, Settings
 from federation.start import open_network
 from federation.task import (
+    Arrays,
     LocalData,
     RoundPlan,
     describe_difference,
@@ -37,9 +39,10 @@ from sensors.errors import InputError
 from specialists.model import Specialist
 from specialists.spec import SpecialistSpec
 
-SPEC, ROUND, WHOLE, DESCRIPTION = "spec", "server-round", "whole", "description"
+SPEC, WHOLE, DESCRIPTION = "spec", "whole", "description"
 """Keys of a message's configuration, and of a node's description in its reply."""
-_NORMS = "norms"
+_NORMS, _MOMENTS = "norms", "moments"
+"""Keys of what a node keeps for the next round."""
 
 
 def describe(message: Message, context: Context) -> Message:
@@ -54,18 +57,20 @@ def train(message: Message, context: Context) -> Message:
     """Train the common weights on this node's chips."""
     settings, data = _open(context)
     config = message.content.config_records[CONFIG]
-    number = int(str(config[ROUND]))
-    network, names = _receive(message, context, settings, data)
+    memory, number = Memory.of(message, context)
+    norms = memory.load(number, _NORMS)
+    network, names = _receive(message, context, settings, data, norms)
     plan = RoundPlan(
         number=number,
         rounds=settings.rounds,
         epochs=settings.local_epochs,
-        seed=zlib.crc32(f"{settings.seed}/{number}/{_number(context)}".encode()),
+        seed=zlib.crc32(f"{settings.seed}/{number}/{node_number(context)}".encode()),
         proximal_mu=float(str(config.get("proximal-mu", 0.0))),
     )
-    loss = train_round(network, data, plan, settings.train)
+    loss, moments = train_round(network, data, plan, settings.train, memory.load(number, _MOMENTS))
+    memory.keep(number, _MOMENTS, moments)
     if settings.local_norms:
-        context.state[_NORMS] = to_record(get_arrays(network, norm_names(network)))
+        memory.keep(number, _NORMS, get_arrays(network, norm_names(network)))
     log(INFO, "Round %d: %d chips, loss %.4f", number, len(data.train), loss)
     # Under differential privacy all nodes count alike: how many chips one has is no one's business.
     examples = 1 if settings.privacy != "none" else len(data.train)
@@ -84,7 +89,13 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Score the common weights, or those of another specialist, on this node's held-out chips."""
     settings, data = _open(context)
-    network, _ = _receive(message, context, settings, data)
+    whole, norms = bool(message.content.config_records[CONFIG].get(WHOLE, False)), None
+    if not whole:
+        memory, number = Memory.of(message, context)
+        norms = memory.load(number + 1, _NORMS)  # those that it has learned in this round
+        if number == settings.rounds:
+            memory.forget()
+    network, _ = _receive(message, context, settings, data, norms)
     scores = score(network, data.selection)
     count = 0 if data.selection is None else len(data.selection)
     examples = min(count, 1) if settings.privacy != "none" else count
@@ -95,7 +106,7 @@ def evaluate(message: Message, context: Context) -> Message:
 def _open(context: Context) -> tuple[Settings, LocalData]:
     settings = Settings.read(context.run_config)
     node = NodeSettings.read(context.node_config)
-    number, count = _number(context), int(context.node_config.get("num-partitions", 0))
+    number, count = node_number(context), int(context.node_config.get("num-partitions", 0))
     if settings.is_divided and not count:
         raise InputError(
             f"partition={settings.partition} divides one data set over simulated nodes, and this "
@@ -104,12 +115,12 @@ def _open(context: Context) -> tuple[Settings, LocalData]:
     return settings, load_local(settings, node, number, count)
 
 
-def _number(context: Context) -> int:
-    return int(context.node_config.get("partition-id", context.node_id))
-
-
 def _receive(
-    message: Message, context: Context, settings: Settings, data: LocalData
+    message: Message,
+    context: Context,
+    settings: Settings,
+    data: LocalData,
+    norms: Arrays | None,
 ) -> tuple[Specialist, list[str]]:
     """The network with the weights of a message, as it sees this node's bands; their names."""
     config = message.content.config_records[CONFIG]
@@ -126,7 +137,5 @@ def _receive(
     if wrong and not whole:
         raise InputError(f"the server sent other weights than the network's: {sorted(wrong)[:3]}")
     set_arrays(network, arrays)
-    norms = context.state.array_records.get(_NORMS)
-    if settings.local_norms and norms is not None and not whole:
-        set_arrays(network, from_record(norms))
+    set_arrays(network, norms or {})
     return fit_to(network, data, settings.normalization), list(arrays)

@@ -11,6 +11,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
+from federation.memory import Memory
 from federation.records import ARRAYS, CONFIG, from_record, pack, to_record, unpack
 from federation.settings import Settings
 from federation.versions import check_flower
@@ -47,11 +48,13 @@ def wire_mod(message: Message, context: Context, call_next: ClientAppCallable) -
         return reply
     learned = from_record(reply.content.array_records[ARRAYS])
     update = {name: learned[name] - array for name, array in received.items()}
-    kept = context.state.array_records.get(_RESIDUAL)
-    residual = None if kept is None else from_record(kept)
+    if settings.precision == "float32":
+        reply.content[ARRAYS], _ = pack(update, settings.precision, None)
+        return reply
+    memory, number = Memory.of(message, context)
+    residual = memory.load(number, _RESIDUAL)
     reply.content[ARRAYS], left = pack(update, settings.precision, residual)
-    if settings.precision != "float32":
-        context.state[_RESIDUAL] = to_record(left)
+    memory.keep(number, _RESIDUAL, left)
     return reply
 
 

@@ -16,6 +16,8 @@ ARRAYS, CONFIG, METRICS, NOTES = "arrays", "config", "metrics", "notes"
 LOSS = "loss"
 EXAMPLES = "num-examples"
 """Flower's key of a node's weight in a mean."""
+ROUND, RUN = "server-round", "run"
+"""Keys of a message's configuration: Flower's number of the round, and our key of the run."""
 
 
 def to_record(arrays: Mapping[str, NDArray[Any]]) -> ArrayRecord:

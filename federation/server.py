@@ -23,7 +23,7 @@ from federation.guard import Guarded
 from federation.history import best_round, draw_history, tabulate_history
 from federation.mods import FLOWER
 from federation.privacy import Ledger, sampled_nodes
-from federation.records import from_record, to_record
+from federation.records import RUN, from_record, to_record
 from federation.registering import Shelf, describe_federation
 from federation.settings import Settings
 from federation.simulated import find_data_root
@@ -99,11 +99,11 @@ def run_server(grid: Grid, settings: Settings) -> RunState:
 
 
 def _open_folder(settings: Settings) -> Path:
-    """The run's folder, with its settings in it; refused if it holds another run."""
+    """The run's folder, with its settings in it; refused if rounds of another run are there."""
     folder, path = settings.folder, settings.folder / "settings.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     now = asdict(settings)
-    if path.exists():
+    if path.exists() and RunState.load(folder) is not None:
         earlier = yaml.safe_load(path.read_text())
         changed = [
             f"{name.replace('_', '-')} (was {earlier.get(name)!r}, is {value!r})"
@@ -190,7 +190,7 @@ class _Run:
         left = self.settings.rounds - len(self.state.history)
         if left <= 0 or (self.ledger is not None and self.ledger.is_exhausted):
             return
-        config = {SPEC: json.dumps(self.state.spec), FLOWER: flower_version()}
+        config = {SPEC: json.dumps(self.state.spec), FLOWER: flower_version(), RUN: self.state.key}
         try:
             self.guard.start(
                 self.grid,

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
+from federation.moments import get_moments, set_moments
 from federation.partition import partition, see_as
 from federation.settings import NodeSettings, Settings
 from federation.simulated import find_data_root
@@ -224,20 +225,26 @@ def measure_local(data: LocalData) -> BandStatistics:
     return measure_statistics(data.train)
 
 
-def train_round(network: Specialist, data: LocalData, plan: RoundPlan, train: str) -> float:
+def train_round(
+    network: Specialist,
+    data: LocalData,
+    plan: RoundPlan,
+    train: str,
+    moments: Mapping[str, NDArray[Any]] | None = None,
+) -> tuple[float, Arrays]:
     """Train a network on a node's chips for one round.
 
-    The optimizer begins anew in every round; its learning rate is that of one long training which
-    the rounds are parts of.
+    The learning rate is that of one long training which the rounds are parts of.
 
     Args:
         network: As `fit_to` gives it, with the common weights; it learns.
         data: The node's.
         plan: What to do.
         train: Which weights learn, see `shared_names`.
+        moments: What the node's optimizer remembers of its last round, see `federation.moments`.
 
     Returns:
-        Mean training loss of the last pass.
+        Mean training loss of the last pass, and what the optimizer remembers now.
 
     Raises:
         InputError: If the recipe cannot be followed here.
@@ -251,7 +258,7 @@ def train_round(network: Specialist, data: LocalData, plan: RoundPlan, train: st
     for name, weight in network.named_parameters():
         weight.requires_grad_(name in shared)
     L.seed_everything(plan.seed, verbose=False)
-    task = _RoundTask(network, recipe, plan)
+    task = _RoundTask(network, recipe, plan, moments or {})
     chips = Splits({"train": data.train})
     loader = SpecialistData(
         chips, batch_size=recipe.batch_size, seed=plan.seed, workers=data.config.data.workers
@@ -261,15 +268,22 @@ def train_round(network: Specialist, data: LocalData, plan: RoundPlan, train: st
         warnings.simplefilter("ignore")
         trainer.fit(task, datamodule=loader)
     network.cpu()
-    return float(trainer.callback_metrics["train_loss"])
+    loss = float(trainer.callback_metrics["train_loss"])
+    return loss, get_moments(trainer.optimizers[0], network)
 
 
 class _RoundTask(SpecialistTask[Specialist]):
     """Training that is near the common weights, and goes on where the last round's schedule was."""
 
-    def __init__(self, network: Specialist, recipe: TrainerConfig, plan: RoundPlan) -> None:
+    def __init__(
+        self,
+        network: Specialist,
+        recipe: TrainerConfig,
+        plan: RoundPlan,
+        moments: Mapping[str, NDArray[Any]],
+    ) -> None:
         super().__init__(network, recipe)
-        self.plan = plan
+        self.plan, self.moments = plan, moments
         self.common = {
             name: weight.detach().clone()
             for name, weight in network.named_parameters()
@@ -295,6 +309,7 @@ class _RoundTask(SpecialistTask[Specialist]):
         made: Any = configure_adamw(self, self.learning, steps * self.plan.rounds, self.betas)
         for _ in range(steps * (self.plan.number - 1)):
             made["lr_scheduler"]["scheduler"].step()
+        set_moments(made["optimizer"], self.specialist, self.moments)
         return made  # type: ignore[no-any-return]
 
 

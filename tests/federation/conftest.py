@@ -12,6 +12,15 @@ from rasters.simulate import simulate_scene, write_scene
 SMALL = "data.tile=16 specialist.decoder=linear trainer.batch_size=8"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What nodes keep for the next round does not go into the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """Folder of data sets with the experiment `simulated`: five scenes to learn from, one test."""
