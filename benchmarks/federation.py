@@ -62,6 +62,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--overrides", default="", help="Hydra overrides, separated by spaces")
+    parser.add_argument("--node-overrides", default="", help="further ones, not for `central`")
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--partitions", nargs="+", default=["iid", "label"])
     parser.add_argument("--methods", nargs="+", default=["fedavg", "fedprox"])
@@ -114,6 +115,7 @@ def run_cell(
         if method == "central":
             train_central(options, seed, overrides, folder)
         else:
+            overrides = f"{overrides} {options.node_overrides}".strip()
             federate(options, seed, partition, method, node, overrides, folder)
     return folder
 

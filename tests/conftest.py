@@ -14,6 +14,11 @@ from pyarrow.parquet import write_table
 from rasterio.errors import NotGeoreferencedWarning
 
 
+def pytest_configure() -> None:
+    """What is printed is as wide everywhere: in a terminal, a pipe, one of several workers."""
+    os.environ["COLUMNS"] = "200"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets, named by TERRAGUILD_DATA or lying beside the checkout."""

@@ -1,5 +1,6 @@
 """Faults on the way that real nodes take: processes, TLS, authentication."""
 
+import json
 import re
 import time
 import tomllib
@@ -11,6 +12,9 @@ import pytest
 from federation.checkpoint import RunState
 from federation.deployment.flower import COMPLETED, write_toml
 from federation.deployment.loopback import Federation
+from federation.in_process import divided_nodes, federate
+from federation.settings import Settings
+from rasters.simulate import simulate_scene, write_scene
 from registry import Registry
 
 from .conftest import SMALL
@@ -89,7 +93,7 @@ def settings(folder, scenes, **changes):
         "run-dir": str(folder / "run"),
         "registry": str(folder / "registry"),
         "partition": "iid",
-        "rounds": 4,
+        "rounds": 3,
         "round-timeout": 60.0,
         "min-nodes": 2,
     }
@@ -107,22 +111,13 @@ def wait_for(folder, condition, seconds=240):
     raise AssertionError("it took too long")
 
 
-def test_kills(guild, scenes, tmp_path):
-    """A node is killed in a round, and the SuperLink after it: nothing finished is lost."""
-    config = settings(tmp_path, scenes)
-    guild.submit(ROOT, config)
-    wait_for(tmp_path, lambda history: len(history) == 1)
-    guild.stop_node(2)
-    state = wait_for(tmp_path, lambda history: history[-1].answered == 2)
-    guild.kill_superlink()
-    kept = state.history[: len(state.history)]
-    guild.start_superlink()
-    assert guild.run(ROOT, config) == COMPLETED
-    found = RunState.load(tmp_path / "run").history
-    assert [entry.number for entry in found] == [1, 2, 3, 4]
-    assert found[: len(kept)] == kept
-    assert Registry.open(tmp_path / "registry").specialist("simulated-federated")
-    guild.start_node(2)
+def test_a_node_that_sends_no_numbers(guild, scenes, tmp_path):
+    app = write_app(tmp_path / "app", NAN)
+    assert guild.run(app, settings(tmp_path, scenes, rounds=1)) == COMPLETED
+    state = RunState.load(tmp_path / "run")
+    assert (state.history[0].asked, state.history[0].answered) == (3, 2)
+    assert all(np.isfinite(array).all() for array in state.common.values())
+    assert re.search(r"cannot take part: .*NaN or infinities", guild.logs("node-1"))
 
 
 def test_a_killed_server_app(guild, scenes, tmp_path):
@@ -137,10 +132,41 @@ def test_a_killed_server_app(guild, scenes, tmp_path):
     assert found[0] == state.history[0]
 
 
-def test_a_node_that_sends_no_numbers(guild, scenes, tmp_path):
-    app = write_app(tmp_path / "app", NAN)
-    assert guild.run(app, settings(tmp_path, scenes, rounds=1)) == COMPLETED
-    state = RunState.load(tmp_path / "run")
-    assert (state.history[0].asked, state.history[0].answered) == (3, 2)
-    assert all(np.isfinite(array).all() for array in state.common.values())
-    assert re.search(r"cannot take part: .*NaN or infinities", guild.logs("node-1"))
+def test_kills(guild, scenes, tmp_path):
+    """A node is killed in a round, and the SuperLink after it: nothing finished is lost."""
+    config = settings(tmp_path, scenes)
+    guild.submit(ROOT, config)
+    wait_for(tmp_path, lambda history: len(history) == 1)
+    guild.stop_node(2)
+    state = wait_for(tmp_path, lambda history: history[-1].answered == 2)
+    guild.kill_superlink()
+    kept = list(state.history)
+    guild.start_superlink()
+    assert guild.run(ROOT, config) == COMPLETED
+    found = RunState.load(tmp_path / "run").history
+    assert [entry.number for entry in found] == [1, 2, 3]
+    assert found[: len(kept)] == kept
+    assert Registry.open(tmp_path / "registry").specialist("simulated-federated")
+
+
+def test_one_of_five_that_sends_the_opposite(scenes, tmp_path):
+    """The median withstands it: the score is that of five honest nodes, or nearly."""
+    folder = tmp_path / "scenes"
+    for split, seeds in {"train": range(10), "test": [100, 101]}.items():
+        for seed in seeds:
+            write_scene(
+                folder / "simulated" / split / f"scene-{seed}", simulate_scene(seed, size=128)
+            )
+    changes = {"strategy": "median", "rounds": 5, "min-nodes": 5, "local-epochs": 2, "keep": "last"}
+    clean = Settings.read(settings(tmp_path / "clean", folder, **changes))
+    federate(clean, divided_nodes(5))
+    app = write_app(tmp_path / "app", FLIPPED)
+    with Federation(tmp_path / "five", [folder] * 5, node_config={"num-partitions": 5}) as five:
+        assert five.run(app, settings(tmp_path / "flipped", folder, **changes)) == COMPLETED
+    scores = [score_of(tmp_path / name / "run") for name in ("clean", "flipped")]
+    assert scores[0] > 0.4
+    assert scores[1] > scores[0] - 0.02
+
+
+def score_of(folder):
+    return json.loads((folder / "metrics.json").read_text())["test"]["miou"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from federation.checkpoint import RunState
+from federation.memory import Memory
 from registry import Registry
 from sensors.errors import InputError
 from specialists.files import load_specialist
@@ -53,7 +54,9 @@ def test_only_nodes_that_agree_are_counted(make_settings, run):
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
-def test_a_server_that_was_killed_goes_on_where_it_was(make_settings, run, tmp_path, strategy):
+def test_a_server_that_was_killed_goes_on_where_it_was(
+    make_settings, run, tmp_path, own_cache, strategy
+):
     whole, _ = run(make_settings(strategy=strategy, rounds=3, run_dir=str(tmp_path / "whole")))
     settings = make_settings(strategy=strategy, rounds=3)
     with pytest.raises(KeyboardInterrupt):
@@ -63,6 +66,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(make_settings, run, tmp_p
     assert [found.number for found in gone_on.history] == [1, 2, 3]
     for name, array in whole.common.items():
         np.testing.assert_array_equal(array, gone_on.common[name])
+    assert not (own_cache / "terraguild" / "federation" / gone_on.key).exists()
     with pytest.raises(InputError, match="holds another run: strategy"):
         run(make_settings(strategy="median", rounds=3))
 
@@ -156,11 +160,12 @@ def test_few_bytes_go_a_long_way(make_settings, run, tmp_path):
     assert max(moved.values()) < 0.05
 
 
-def test_norms_stay_local(make_settings, run):
-    state, grid = run(make_settings(local_norms=True))
-    kept = [context.state.array_records["norms"] for context in grid.contexts.values()]
+def test_norms_stay_local(make_settings, run, monkeypatch):
+    monkeypatch.setattr(Memory, "forget", lambda memory: None)
+    state, _ = run(make_settings(local_norms=True))
+    kept = [Memory(state.key, node).load(3, "norms") for node in (0, 1)]
     name = next(name for name in kept[0] if name.endswith("weight"))
-    first, second = (record[name].numpy() for record in kept)
+    first, second = (arrays[name] for arrays in kept)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, state.common[name])
 
