@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= quickstart-output
+WORKERS ?= 2
 
 .PHONY: quickstart test test-fast lint format clean
 
@@ -10,10 +11,11 @@ quickstart: $(VENV)/.installed  ## train, register and map: on simulated scenes,
 	$(BIN)/python -m examples.quickstart --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev  ## every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 test-fast: $(VENV)/.installed-dev  ## the tests without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, import direction
 	$(BIN)/ruff check .

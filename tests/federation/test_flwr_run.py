@@ -49,6 +49,7 @@ def run(flower, settings, nodes):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_ends_in_a_map(flower, scenes, tmp_path):
     registry = tmp_path / "registry"
     settings = {
@@ -70,6 +71,7 @@ def test_it_ends_in_a_map(flower, scenes, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_key_that_does_not_exist_is_refused(flower, scenes):
     command = [program("flwr"), "run", str(ROOT), "--run-config", "roundss=2"]
     said = subprocess.run(command, env=flower, capture_output=True, text=True, timeout=300)

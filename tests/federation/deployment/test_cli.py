@@ -98,6 +98,7 @@ def test_nothing_to_stop(command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ended_by_a_signal_it_leaves_nothing(start):
     process, out, log = start()
     said = log.read_text()
@@ -116,6 +117,7 @@ def test_ended_by_a_signal_it_leaves_nothing(start):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_killed_it_is_cleaned_up_by_stop(start, command, data):
     process, out, _ = start()
     first = json.loads((out / "nodes" / "ids.json").read_text())

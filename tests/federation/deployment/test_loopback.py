@@ -19,7 +19,7 @@ from federation.deployment.processes import Daemon, lives, wait_until
 from federation.deployment.records import recorded
 from sensors import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_a_run_on_three_nodes_each_with_its_own_data(federation, app, data, rounds_of, tmp_path):

@@ -50,6 +50,7 @@ def test_where_it_cannot_be_done(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_over_namespaces(network, app, data, rounds_of, tmp_path):
     with Federation(tmp_path / "out", data[4:6], netns=True) as federation:
         names = federation.network.namespaces
