@@ -8,8 +8,9 @@ passes over the chips:
 
 - `central`: `train-specialist` on all chips, its best epoch on held-out ones;
 - `alone`: each node by itself, in as many rounds; the mean over nodes;
-- the methods: the nodes together, by Flower, in one process; a precision on the wire after a colon
-  (`fedavg:int8`).
+- the methods: the nodes together, by Flower, in one process; with a precision on the wire
+  (`fedavg:int8`), or with node 1 against the others (`median:opposite`: it sends five times the
+  opposite of what it has learned).
 
 All are scored on the experiment's own test split; nodes end with the last round's weights. Beside
 every mean over the seeds stands half the width of its 95 % interval (t). With `sensor`, nodes see
@@ -25,13 +26,22 @@ from random import Random
 from statistics import mean, stdev
 from typing import Any
 
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
+from federation import client
+from federation.client_app import app as client_app
 from federation.in_process import InProcessGrid, divided_nodes
+from federation.memory import node_number
+from federation.mods import errors_mod, privacy_mod, wire_mod
+from federation.records import ARRAYS, from_record, to_record
 from federation.server import run_server
 from federation.settings import Settings
+from federation.wire import PRECISIONS
 from specialists.config import compose_config
 from specialists.metrics import selection_metric
 from specialists.spec import SpecialistSpec
@@ -152,7 +162,7 @@ def federate(
     folder: Path,
 ) -> None:
     by_sensor = partition == "sensor"
-    strategy, _, precision = method.partition(":")
+    strategy, _, way = method.partition(":")
     nodes: list[dict[str, Any]] = list(divided_nodes(options.nodes))
     settings = Settings(
         experiment=options.experiment,
@@ -169,12 +179,33 @@ def federate(
         sensors=options.sensors if by_sensor else "",
         dirichlet_alpha=options.dirichlet_alpha,
         strategy="fedavg" if node is not None else strategy,
-        precision=precision or "float32",
+        precision=way if way in PRECISIONS else "float32",
         keep="last",
         proximal_mu=options.proximal_mu,
     )
     taking_part = nodes if node is None else nodes[node : node + 1]
-    run_server(InProcessGrid(taking_part, settings.to_run_config()), settings)
+    app = opposing_app() if way == "opposite" else client_app
+    run_server(InProcessGrid(taking_part, settings.to_run_config(), app), settings)
+
+
+def opposing_app() -> ClientApp:
+    """The nodes' app, with a node 1 that wants the others to unlearn."""
+
+    def oppose(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        given = from_record(message.content.array_records[ARRAYS])
+        reply = call_next(message, context)
+        if node_number(context) == 1:
+            learned = from_record(reply.content.array_records[ARRAYS])
+            reply.content[ARRAYS] = to_record(
+                {name: array - 5 * (learned[name] - array) for name, array in given.items()}
+            )
+        return reply
+
+    app = ClientApp(mods=[errors_mod])
+    app.query("describe")(client.describe)
+    app.evaluate(mods=[wire_mod])(client.evaluate)
+    app.train(mods=[wire_mod, oppose, privacy_mod])(client.train)
+    return app
 
 
 def report(options: argparse.Namespace, console: Console) -> None:

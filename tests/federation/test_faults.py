@@ -78,11 +78,14 @@ def write_app(folder, body):
 
 
 @pytest.fixture(scope="module")
-def guild(tmp_path_factory, scenes):
-    """Three nodes that divide the scenes among them."""
-    with Federation(
-        tmp_path_factory.mktemp("guild"), [scenes] * 3, node_config={"num-partitions": 3}
-    ) as federation:
+def guild(tmp_path_factory):
+    """Three nodes, each with scenes of its own."""
+    folders = [tmp_path_factory.mktemp(f"holder-{number}") for number in range(3)]
+    for number, folder in enumerate(folders):
+        for seed in (10 * number + 10, 10 * number + 11):
+            place = folder / "simulated" / "train" / f"scene-{seed}"
+            write_scene(place, simulate_scene(seed, size=64))
+    with Federation(tmp_path_factory.mktemp("guild"), folders) as federation:
         yield federation
 
 
@@ -92,7 +95,7 @@ def settings(folder, scenes, **changes):
         "data-root": str(scenes),
         "run-dir": str(folder / "run"),
         "registry": str(folder / "registry"),
-        "partition": "iid",
+        "partition": "none",
         "rounds": 3,
         "round-timeout": 60.0,
         "min-nodes": 2,
@@ -158,6 +161,7 @@ def test_one_of_five_that_sends_the_opposite(scenes, tmp_path):
                 folder / "simulated" / split / f"scene-{seed}", simulate_scene(seed, size=128)
             )
     changes = {"strategy": "krum", "rounds": 5, "min-nodes": 5, "local-epochs": 2, "keep": "last"}
+    changes["partition"] = "iid"
     clean = Settings.read(settings(tmp_path / "clean", folder, **changes))
     federate(clean, divided_nodes(5))
     app = write_app(tmp_path / "app", FLIPPED)
