@@ -57,12 +57,11 @@ def main() -> None:
     console = Console()
     for seed in options.seeds:
         for partition in options.partitions:
-            cells = [("central", None), *((name, None) for name in options.methods)]
-            cells += [("alone", node) for node in range(options.nodes)]
-            for method, node in cells:
-                score = read_score(run_cell(options, seed, partition, method, node))
-                which = "" if node is None else f" {node}"
-                console.print(f"seed {seed}, {partition}, {method}{which}: {score:.4f}")
+            for method in methods_of(options):
+                for node in nodes_of(options, method):
+                    score = read_score(run_cell(options, seed, partition, method, node))
+                    which = "" if node is None else f" {node}"
+                    console.print(f"seed {seed}, {partition}, {method}{which}: {score:.4f}")
     report(options, console)
 
 
@@ -75,6 +74,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--node-overrides", default="", help="further ones, not for `central`")
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--partitions", nargs="+", default=["iid", "label"])
+    parser.add_argument("--baselines", nargs="*", default=["central", "alone"])
     parser.add_argument("--methods", nargs="+", default=["fedavg", "fedprox"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=10)
@@ -210,7 +210,7 @@ def opposing_app() -> ClientApp:
 
 def report(options: argparse.Namespace, console: Console) -> None:
     table = Table(title=f"{options.experiment}, {options.nodes} nodes, test score")
-    for name in ("divided by", "central", "alone", *options.methods):
+    for name in ("divided by", *methods_of(options)):
         table.add_column(name, justify="right")
     sent = Table(title="Bytes of one round, of all nodes together")
     for name in ("method", "down", "up", "up / float32"):
@@ -236,14 +236,21 @@ def report(options: argparse.Namespace, console: Console) -> None:
 
 def methods_of(options: argparse.Namespace) -> list[str]:
     """All columns."""
-    return ["central", "alone", *options.methods]
+    return [*options.baselines, *options.methods]
+
+
+def nodes_of(options: argparse.Namespace, method: str) -> list[int | None]:
+    """The nodes that train by themselves; None is all together."""
+    return list(range(options.nodes)) if method == "alone" else [None]
 
 
 def summarise(options: argparse.Namespace, partition: str, method: str) -> dict[str, Any]:
     """Mean over the seeds, half the width of its interval, and the scores of every cell."""
-    nodes = range(options.nodes) if method == "alone" else [None]
     scores = [
-        [read_score(run_cell(options, seed, partition, method, node)) for node in nodes]
+        [
+            read_score(run_cell(options, seed, partition, method, node))
+            for node in nodes_of(options, method)
+        ]
         for seed in options.seeds
     ]
     values, count = [mean(found) for found in scores], len(scores)

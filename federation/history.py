@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 
@@ -117,4 +118,5 @@ def draw_history(history: Sequence[Round], metric: str, path: Path) -> None:
     axes[1, 0].set_ylim(bottom=0)
     for place in axes[1]:
         place.set_xlabel("round")
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=110)
