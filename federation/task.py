@@ -8,7 +8,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from sensors.bands import channel_to_dict
 from specialists.augment import Batch
 from specialists.config import TrainConfig, TrainerConfig, compose_config
 from specialists.data import Splits, load_splits
+from specialists.data_config import ChipsConfig, DataConfig
 from specialists.evaluate import evaluate
 from specialists.loading import SpecialistData
 from specialists.model import Specialist
@@ -111,7 +112,7 @@ def load_local(settings: Settings, node: NodeSettings, number: int, count: int) 
     """
     config = compose_experiment(settings, node)
     if not settings.is_divided:
-        chips = load_splits(config.data).chips
+        chips = load_splits(without_test(config.data)).chips
         return LocalData(config, chips["train"], chips.get("selection"))
     chips = _load_whole(settings, node).chips
     parts = partition(
@@ -130,6 +131,13 @@ def load_local(settings: Settings, node: NodeSettings, number: int, count: int) 
     if sensor is not None:
         train, held_out = see_as(train, *sensor), see_as(held_out, *sensor)
     return LocalData(config, train, held_out if len(held_out) else None)
+
+
+def without_test(data: DataConfig) -> DataConfig:
+    """A data set of which nothing is kept for a test: the server tests, on chips of its own."""
+    shares = {name: share for name, share in data.split.fractions.items() if name != "test"}
+    split = replace(data.split, fractions=shares)
+    return replace(data, test=ChipsConfig(), other_tests={}, split=split)
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ import pytest
 
 from federation.checkpoint import RunState
 from federation.memory import Memory
+from rasters.simulate import simulate_scene, write_scene
 from registry import Registry
 from sensors.errors import InputError
 from specialists.files import load_specialist
@@ -109,6 +110,20 @@ def test_nodes_with_a_fault_say_so_and_the_others_go_on(make_settings, run, flow
     assert (state.nodes, state.history[0].answered) == (2, 2)
     for reason in ("nowhere", "unknown key data-rooot; did you mean data-root"):
         assert reason in flower_log.text
+
+
+def test_nodes_need_no_chips_to_test_on(make_settings, run, tmp_path):
+    nodes = []
+    for number in (1, 2):
+        folder = tmp_path / f"holder-{number}"
+        for seed in (10 * number, 10 * number + 1):
+            place = folder / "simulated" / "train" / f"scene-{seed}"
+            write_scene(place, simulate_scene(seed, size=64))
+        nodes.append({"data-root": str(folder)})
+    settings = make_settings(rounds=1, partition="none")
+    state, _ = run(settings, nodes)
+    assert (state.nodes, state.history[0].answered) == (2, 2)
+    assert "miou" in card_of(settings).metrics["test"]
 
 
 def test_nodes_in_a_simulation_cannot_hold_their_own(make_settings, run, flower_log):
