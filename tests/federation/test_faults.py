@@ -107,7 +107,11 @@ def score_of(folder):
 
 
 def test_one_of_five_that_sends_the_opposite(tmp_path):
-    """The median withstands it: the score is that of five honest nodes, or nearly."""
+    """The median withstands it: the score is that of five honest nodes, or nearly.
+
+    Two honest runs on so few chips are up to three points apart if anything differs at all;
+    `benchmarks/federation.py` compares means over seeds. Without the median the score is 0.03.
+    """
     folder = tmp_path / "scenes"
     for split, seeds in {"train": range(10), "test": [100, 101]}.items():
         for seed in seeds:
@@ -122,6 +126,7 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
         "min-nodes": 5,
         "round-timeout": 300.0,
         "keep": "last",
+        "precision": "int8",
     }
     clean = Settings.read(settings(tmp_path / "clean", folder, **changes))
     federate(clean, divided_nodes(5))
@@ -131,7 +136,7 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
         assert five.run(app, opposed, timeout=800) == COMPLETED
     scores = [score_of(tmp_path / name / "run") for name in ("clean", "opposed")]
     assert scores[0] > 0.45
-    assert scores[1] > scores[0] - 0.02
+    assert scores[1] > scores[0] - 0.05
 
 
 @pytest.fixture(scope="module")
