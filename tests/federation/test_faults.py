@@ -110,7 +110,7 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
     """The median withstands it: the score is that of five honest nodes, or nearly.
 
     Two honest runs on so few chips are up to three points apart if anything differs at all;
-    `benchmarks/federation.py` compares means over seeds. Without the median the score is 0.03.
+    `benchmarks/federation.py` compares means over seeds. With plain means nothing is learned.
     """
     folder = tmp_path / "scenes"
     for split, seeds in {"train": range(10), "test": [100, 101]}.items():
