@@ -85,6 +85,8 @@ def train(message, context):
 # SIGTERM, and told to, it ends at once and leaves them behind.
 _PARENT = """
     import signal, subprocess, sys, time
+    # Ignored in what a shell has put into the background, and so in all that comes of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "stubborn" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
