@@ -46,6 +46,8 @@ class Federation:
         hosts: Further names and addresses in the SuperLink's certificate.
         port: Where the SuperLink listens (default: a free port).
         netns: Whether every node gets a network namespace of its own (Linux, root).
+        in_memory: Whether the SuperLink keeps its state in memory, as Flower does by default: a
+            busy disk does not hold it up, and what it knows is lost with it.
 
     Raises:
         InputError: If a data folder is not there, or the folder is in use by living processes.
@@ -60,12 +62,14 @@ class Federation:
         hosts: Iterable[str] = (),
         port: int | None = None,
         netns: bool = False,
+        in_memory: bool = False,
     ) -> None:
         self.out = Path(out).expanduser().resolve()
         self.data = [_folder(path) for path in data]
         self.node_config = dict(node_config or {})
         self.hosts = list(hosts)
         self.netns = netns
+        self.in_memory = in_memory
         self.network: Network | None = None
         self.port = port or 0
         self.keys = Keys(self.out / "keys")
@@ -273,7 +277,7 @@ class Federation:
         tls += ["--ssl-certfile", str(self.keys.server_certificate)]
         tls += ["--ssl-keyfile", str(self.keys.server_key)]
         where = ["--host", self.host, "--port", str(self.port)]
-        state = ["--database", str(self.out / "superlink.db")]
+        state = [] if self.in_memory else ["--database", str(self.out / "superlink.db")]
         options = ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
         return [program("flower-superlink"), *where, *tls, *state, *options]
 

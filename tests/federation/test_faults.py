@@ -132,7 +132,8 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
     federate(clean, divided_nodes(5))
     app = write_app(tmp_path / "app", FLIPPED)
     opposed = settings(tmp_path / "opposed", folder, **changes)
-    with Federation(tmp_path / "five", [folder] * 5, node_config={"num-partitions": 5}) as five:
+    facts = {"num-partitions": 5}
+    with Federation(tmp_path / "five", [folder] * 5, node_config=facts, in_memory=True) as five:
         assert five.run(app, opposed, timeout=800) == COMPLETED
     scores = [score_of(tmp_path / name / "run") for name in ("clean", "opposed")]
     assert scores[0] > 0.45
