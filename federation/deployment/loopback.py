@@ -10,6 +10,7 @@
 """
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -328,7 +329,7 @@ class Federation:
         self.record()
 
     def _mentions_end(self, run: str) -> bool:
-        return f"of run {run}" in self.daemons[LINK].said()
+        return bool(re.search(rf"Finished task \d+ of run {run}\b", self.daemons[LINK].said()))
 
     def _greeted(self, daemon: Daemon) -> bool:
         # The log says so without the seconds of processor time that one `flwr` call takes.
