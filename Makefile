@@ -12,7 +12,7 @@ quickstart: $(VENV)/.installed  ## train, register and map: on simulated scenes,
 
 test: $(VENV)/.installed-dev  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
 
 test-fast: $(VENV)/.installed-dev  ## the tests without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"

@@ -10,6 +10,7 @@
 """
 
 import json
+import os
 import re
 import signal
 import socket
@@ -67,6 +68,7 @@ class Federation:
     ) -> None:
         self.out = Path(out).expanduser().resolve()
         self.data = [_folder(path) for path in data]
+        self._expected = len(self.data)
         self.node_config = dict(node_config or {})
         self.hosts = list(hosts)
         self.netns = netns
@@ -311,7 +313,11 @@ class Federation:
     def _daemon(self, name: str, command: list[str]) -> Daemon:
         home = self.out / "homes" / name
         log = self.out / "logs" / f"{name}.log"
-        return Daemon(name, command, environment(home, [self.host]), home, log)
+        own = environment(home, [self.host])
+        # Nodes share the cores; more threads than cores would wait for each other.
+        cores = os.cpu_count() or 1
+        own.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, self._expected))))
+        return Daemon(name, command, own, home, log)
 
     def _admit(self, names: Sequence[str], patience: float = READMISSION) -> None:
         """Wait until the SuperLink has let these nodes in; start those again that come too soon."""
