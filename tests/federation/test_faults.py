@@ -85,13 +85,13 @@ def settings(folder, scenes, **changes):
         "registry": str(folder / "registry"),
         "partition": "none",
         "rounds": 3,
-        "round-timeout": 60.0,
+        "round-timeout": 180.0,
         "min-nodes": 2,
     }
     return given | changes
 
 
-def wait_for(folder, condition, seconds=240):
+def wait_for(folder, condition, seconds=400):
     """Wait until what a run has kept is as it should be."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
