@@ -33,11 +33,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from federation import client
-from federation.client_app import app as client_app
+from federation.client_app import build_app
 from federation.in_process import InProcessGrid, divided_nodes
 from federation.memory import node_number
-from federation.mods import errors_mod, privacy_mod, wire_mod
 from federation.records import ARRAYS, from_record, to_record
 from federation.server import run_server
 from federation.settings import Settings
@@ -184,7 +182,7 @@ def federate(
         proximal_mu=options.proximal_mu,
     )
     taking_part = nodes if node is None else nodes[node : node + 1]
-    app = opposing_app() if way == "opposite" else client_app
+    app = opposing_app() if way == "opposite" else build_app()
     run_server(InProcessGrid(taking_part, settings.to_run_config(), app), settings)
 
 
@@ -201,11 +199,7 @@ def opposing_app() -> ClientApp:
             )
         return reply
 
-    app = ClientApp(mods=[errors_mod])
-    app.query("describe")(client.describe)
-    app.evaluate(mods=[wire_mod])(client.evaluate)
-    app.train(mods=[wire_mod, oppose, privacy_mod])(client.train)
-    return app
+    return build_app(over_weights=oppose)
 
 
 def report(options: argparse.Namespace, console: Console) -> None:

@@ -2,11 +2,9 @@
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
-from flwr.clientapp import ClientApp
 
-from federation import client
 from federation.checkpoint import RunState
-from federation.mods import errors_mod, privacy_mod, wire_mod
+from federation.client_app import build_app
 from federation.records import ARRAYS, from_record, to_record
 
 
@@ -29,12 +27,7 @@ def altered_app(change, *, packed=False):
                 reply.content[ARRAYS] = to_record(change(number, from_record(record)))
         return reply
 
-    mods = [alter, wire_mod, privacy_mod] if packed else [wire_mod, alter, privacy_mod]
-    app = ClientApp(mods=[errors_mod])
-    app.query("describe")(client.describe)
-    app.evaluate(mods=[wire_mod])(client.evaluate)
-    app.train(mods=mods)(client.train)
-    return app
+    return build_app(over_wire=alter) if packed else build_app(over_weights=alter)
 
 
 def dying_app(folder, rounds):

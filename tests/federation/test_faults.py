@@ -24,11 +24,8 @@ FAULTY = '''
 """Node 1 sends what its fault is; the others are as they should be."""
 
 import numpy as np
-from flwr.app import ArrayRecord
-from flwr.clientapp import ClientApp
 
-from federation import client
-from federation.mods import errors_mod, privacy_mod, wire_mod
+from federation.client_app import build_app
 from federation.records import ARRAYS, from_record, to_record
 
 
@@ -41,10 +38,7 @@ def spoil(message, context, call_next):
     return reply
 
 
-app = ClientApp(mods=[errors_mod])
-app.query("describe")(client.describe)
-app.evaluate(mods=[wire_mod])(client.evaluate)
-app.train(mods=[wire_mod, spoil, privacy_mod])(client.train)
+app = build_app(over_weights=spoil)
 
 
 def FAULT(given, learned):
