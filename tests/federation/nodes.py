@@ -1,11 +1,11 @@
 """Nodes that misbehave."""
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
 
 from federation.checkpoint import RunState
 from federation.client_app import build_app
-from federation.records import ARRAYS, from_record, to_record
+from federation.records import ARRAYS, from_record, join, split, to_record
+from federation.wire import Encoded
 
 
 def altered_app(change, *, packed=False):
@@ -13,7 +13,7 @@ def altered_app(change, *, packed=False):
 
     Args:
         change: From a node's number and its arrays to other arrays.
-        packed: Whether it gets what goes over the wire, as Flower's arrays, or the weights.
+        packed: Whether it gets what goes over the wire, by `federation.wire`, or the weights.
     """
 
     def alter(message, context, call_next):
@@ -22,7 +22,7 @@ def altered_app(change, *, packed=False):
         if reply.has_content():
             record = reply.content.array_records[ARRAYS]
             if packed:
-                reply.content[ARRAYS] = ArrayRecord(change(number, dict(record)))
+                reply.content[ARRAYS] = join(change(number, split(record)))
             else:
                 reply.content[ARRAYS] = to_record(change(number, from_record(record)))
         return reply
@@ -50,20 +50,19 @@ def with_nan(number, arrays):
     return arrays
 
 
-def with_nan_bytes(number, record):
+def with_nan_bytes(number, encoded):
     """Node 1 sends bytes that stand for NaN, which our own codec would refuse to write."""
     if number == 1:
-        name = min(record)
-        shape = record[name].shape
+        name = min(encoded)
+        shape = encoded[name].shape
         numbers = np.full(shape, np.nan, "<f4").reshape(-1, 1).view(np.uint8)
         data = numbers.reshape(-1, 4).T.tobytes()
-        record[name] = Array(dtype="float32", shape=shape, stype="terraguild.float32", data=data)
-    return record
+        encoded[name] = Encoded(data, "float32", shape, "terraguild.float32")
+    return encoded
 
 
-def with_other_shape(number, record):
+def with_other_shape(number, encoded):
     """Node 1 sends a weight of another shape."""
     if number == 1:
-        name = min(record)
-        record[name] = Array(dtype="float32", shape=(2,), stype="terraguild.float32", data=bytes(8))
-    return record
+        encoded[min(encoded)] = Encoded(bytes(8), "float32", (2,), "terraguild.float32")
+    return encoded
