@@ -17,7 +17,7 @@ from federation.wire import PRECISIONS
 from sensors.errors import InputError
 
 PARTITIONS = ("none", *METHODS)
-STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "krum")
+STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "krum", "multi-krum")
 PRIVACY = ("none", "central-fixed", "central-adaptive", "local")
 NORMALIZATIONS = ("shared", "local")
 TRAINED_PARTS = ("all", "head")
@@ -109,7 +109,7 @@ class Settings(_Flat):
         proximal_mu: Weight of FedProx's proximal term.
         server_lr: Learning rate of FedAdam.
         trim: Share that the trimmed mean leaves out at either end.
-        malicious: Number of nodes that Krum is to withstand.
+        malicious: Number of nodes that Krum and Multi-Krum are to withstand.
         local_norms: Every node goes on with its own norms (FedBN); the others' only enter the
             result.
         privacy: Differential privacy, see `federation.privacy`.
