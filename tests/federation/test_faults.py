@@ -45,7 +45,7 @@ def FAULT(given, learned):
     return {BODY}
 '''
 NAN = "{name: np.full_like(array, np.nan) for name, array in learned.items()}"
-FLIPPED = "{name: given[name] - 5 * (array - given[name]) for name, array in learned.items()}"
+FLIPPED = "{name: 2 * given[name] - array for name, array in learned.items()}"
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -102,10 +102,9 @@ def score_of(folder):
 
 @pytest.mark.timeout(1800)
 def test_one_of_five_that_sends_the_opposite(tmp_path):
-    """The median withstands it: the score is that of five honest nodes, or nearly.
+    """Multi-Krum leaves it out: the score is that of five honest nodes within two points.
 
-    Two honest runs on so few chips are up to three points apart if anything differs at all;
-    `benchmarks/federation.py` compares means over seeds. With plain means nothing is learned.
+    It is measured in int8, so that the guard, the wire and the strategy all have their part.
     """
     folder = tmp_path / "scenes"
     for split, seeds in {"train": range(10), "test": [100, 101]}.items():
@@ -115,7 +114,7 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
     changes = {
         "overrides": "data.tile=32 specialist.decoder=linear trainer.batch_size=4",
         "partition": "iid",
-        "strategy": "median",
+        "strategy": "multi-krum",
         "rounds": 4,
         "local-epochs": 4,
         "min-nodes": 5,
@@ -132,7 +131,7 @@ def test_one_of_five_that_sends_the_opposite(tmp_path):
         assert five.run(app, opposed, timeout=1500) == COMPLETED
     scores = [score_of(tmp_path / name / "run") for name in ("clean", "opposed")]
     assert scores[0] > 0.45
-    assert scores[1] > scores[0] - 0.05
+    assert abs(scores[1] - scores[0]) < 0.02
 
 
 @pytest.fixture(scope="module")
