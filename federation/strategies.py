@@ -26,7 +26,7 @@ _MOMENTS = ("m_t", "v_t")
 
 
 class AllButFarthest(MultiKrum):
-    """Multi-Krum (arXiv 1703.02757, section 5) that leaves out as many updates as it withstands.
+    """Multi-Krum (arXiv 1703.02757) that leaves out as many updates as it withstands.
 
     The mean of all others learns nearly as fast as that of all. Flower selects a fixed number,
     which would take in every update of a round in which a node is missing.
